@@ -1,0 +1,154 @@
+//! Which objects: one [`Filter`], two readers: SQL (`store/sql/`) for queries, memory for live streams.
+
+use std::sync::Arc;
+
+use super::{End, Klass, Property, Value};
+
+/// A condition on an object of a klass.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Filter {
+    /// All of these (none: true).
+    And(Vec<Filter>),
+    /// Any of these (none: false).
+    Or(Vec<Filter>),
+    /// Not this.
+    Not(Box<Filter>),
+    /// A property against an operand.
+    Compare {
+        /// What is compared.
+        target: Target,
+        /// How.
+        op: Op,
+        /// With what. [`Op::IsNull`] takes a boolean.
+        operand: Operand,
+    },
+    /// Objects at the other end of a relationship. Soft-deleted ones do not count.
+    Related {
+        /// The relationship, seen from here.
+        end: Arc<End>,
+        /// Klass on the far side (one of `end.to`).
+        klass: Arc<Klass>,
+        /// How many must match.
+        quantifier: Quantifier,
+        /// What they must match.
+        filter: Box<Filter>,
+    },
+    /// How many objects at the other end of a relationship match.
+    Count {
+        /// The relationship, seen from here.
+        end: Arc<End>,
+        /// Klass on the far side.
+        klass: Arc<Klass>,
+        /// Which are counted.
+        filter: Box<Filter>,
+        /// `Eq Ne Gt Gte Lt Lte`.
+        op: Op,
+        /// An integer.
+        operand: Operand,
+    },
+}
+
+/// What a filter compares.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// A property's value. (Money as a whole compares amounts; say a part to compare one.)
+    Property(Arc<Property>),
+    /// The amount of a money property: a decimal.
+    Amount(Arc<Property>),
+    /// The currency of a money property: a string.
+    Currency(Arc<Property>),
+    /// A place in a JSON or object property, as text (`->>`), or as a number where the operand is one.
+    Path(Arc<Property>, Vec<String>),
+    /// A property of the link through which the object was reached (only within [`Filter::Related`] over a link table).
+    Link(Arc<Property>),
+    /// The far object's id of a to-one end: `customer: {id: {eq}}` without a join.
+    Reference(Arc<End>),
+    /// Any of a customer's contact points of a kind, normalised (`email`: lower case; `phone`: + and digits). Ops: `Eq In`.
+    Contact(ContactKind),
+}
+
+/// Kinds of contact points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ContactKind {
+    /// By e-mail address.
+    Email,
+    /// By telephone number.
+    Phone,
+    /// By another system's id (`externalIds`).
+    ExternalId,
+}
+
+/// How a target is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "named as in the schema")]
+pub enum Op {
+    Eq,
+    /// Not equal; null is not equal to anything, so a null target matches.
+    Ne,
+    /// Operand: a list.
+    In,
+    /// Operand: a list; a null target matches.
+    NotIn,
+    /// Operand: a boolean.
+    IsNull,
+    Gt,
+    Gte,
+    Lt,
+    Lte,
+    /// Text; `fold`: without regard to case (Unicode lower case).
+    Contains {
+        fold: bool,
+    },
+    StartsWith {
+        fold: bool,
+    },
+    EndsWith {
+        fold: bool,
+    },
+    /// A regular expression, matching anywhere.
+    Matches {
+        fold: bool,
+    },
+    /// Equal without regard to case.
+    EqFold,
+    /// Lists: at least one of the operand's items.
+    HasAny,
+    /// Lists: all of the operand's items.
+    HasAll,
+    /// Lists: none of the operand's items; a null list matches.
+    HasNone,
+    /// Trees: at the operand or below it.
+    Under,
+    /// Locations (lists of objects with latitude, longitude): within km of a point. Operand: list [latitude, longitude, km] of decimals.
+    Near,
+}
+
+/// How many related objects must match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Quantifier {
+    /// At least one. A to-one relationship uses this.
+    Some,
+    /// All there are (true when there are none).
+    Every,
+    /// Not one.
+    None,
+}
+
+/// What a target is compared with: known when the plan is made, or given with each run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operand {
+    /// Known.
+    Const(Value),
+    /// The argument at this index of a run's arguments.
+    Arg(usize),
+}
+
+impl Operand {
+    /// The value, given a run's arguments. A missing argument is null (cannot happen for a compiled plan).
+    pub fn value<'a>(&'a self, args: &'a [Value]) -> &'a Value {
+        match self {
+            Operand::Const(value) => value,
+            Operand::Arg(i) => args.get(*i).unwrap_or(&Value::Null),
+        }
+    }
+}

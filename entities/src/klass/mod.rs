@@ -1,0 +1,28 @@
+//! What a thing may be: klasses, properties, relationships, and the questions one can ask of them. Pure: no I/O (a test says so).
+//!
+//! Reading order: [`kind`] (what a value may be), [`property`], [`relationship`], [`definition`] (as a person writes it),
+//! [`registry`] (an org's klasses, resolved), [`value`], [`filter`], [`query`] (what to read), [`draft`] (what to write),
+//! [`fault`] (what is wrong with any of these).
+
+pub mod actor;
+pub mod draft;
+pub mod fault;
+pub mod filter;
+pub mod id;
+pub mod kind;
+pub mod property;
+pub mod query;
+pub mod registry;
+pub mod relationship;
+pub mod value;
+
+pub use actor::{Actor, Role};
+pub use draft::Draft;
+pub use fault::{Fault, Faults};
+pub use filter::Filter;
+pub use id::{ObjectId, OrgId};
+pub use kind::Kind;
+pub use property::Property;
+pub use registry::{Klass, Registry};
+pub use relationship::{End, Relationship};
+pub use value::Value;

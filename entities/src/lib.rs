@@ -1,0 +1,3 @@
+//! What a thing may be ([`klass`], pure), and what there is (`store`, `tables`).
+
+pub mod klass;

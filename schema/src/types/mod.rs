@@ -1,0 +1,3 @@
+//! From a registry to the types of a schema.
+
+pub mod model;
