@@ -1,0 +1,3 @@
+//! The product, driven from outside: a file is a promise.
+
+mod house;
