@@ -1,11 +1,15 @@
 //! The types of an org's schema, and what each field means. Made once per registry version by the sibling modules; read by
 //! `emit` (into async-graphql, for validation, introspection and SDL) and by `plan` (which compiles meanings, not names).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use klio_entities::klass::query::{AggregateFunction, Bucket};
 use klio_entities::klass::{End, Klass, Property, Registry, filter};
+
+/// A description or a reason: most are the same in every schema.
+pub type Text = Cow<'static, str>;
 
 /// An org's types.
 #[derive(Debug)]
@@ -37,7 +41,7 @@ pub struct ObjectType {
     /// Its name.
     pub name: String,
     /// What it is.
-    pub description: Option<String>,
+    pub description: Option<Text>,
     /// Is an interface.
     pub interface: bool,
     /// Interfaces that it implements.
@@ -58,9 +62,9 @@ pub struct Field {
     /// Its arguments.
     pub args: Vec<Argument>,
     /// What it is.
-    pub description: Option<String>,
+    pub description: Option<Text>,
     /// Why one should no longer use it.
-    pub deprecated: Option<String>,
+    pub deprecated: Option<Text>,
     /// What it means: what `plan` compiles. For an interface, the object type's own field tells.
     pub means: Meaning,
 }
@@ -75,9 +79,9 @@ pub struct Argument {
     /// Its default.
     pub default: Option<async_graphql_value::ConstValue>,
     /// What it is.
-    pub description: Option<String>,
+    pub description: Option<Text>,
     /// Why one should no longer use it.
-    pub deprecated: Option<String>,
+    pub deprecated: Option<Text>,
     /// What it means within an input object.
     pub means: InputMeaning,
 }
@@ -99,7 +103,7 @@ pub struct UnionType {
     /// Its name.
     pub name: String,
     /// What it is.
-    pub description: Option<String>,
+    pub description: Option<Text>,
     /// Names of its object types.
     pub members: Vec<String>,
 }
@@ -110,7 +114,7 @@ pub struct EnumType {
     /// Its name.
     pub name: String,
     /// What it is.
-    pub description: Option<String>,
+    pub description: Option<Text>,
     /// By legal name.
     pub values: IndexMap<String, EnumValue>,
 }
@@ -119,9 +123,9 @@ pub struct EnumType {
 #[derive(Debug)]
 pub struct EnumValue {
     /// What it is.
-    pub description: Option<String>,
+    pub description: Option<Text>,
     /// Why one should no longer use it.
-    pub deprecated: Option<String>,
+    pub deprecated: Option<Text>,
     /// What it means.
     pub means: EnumMeaning,
 }
@@ -135,6 +139,8 @@ pub enum EnumMeaning {
     GroupProperty(Arc<Property>),
     /// See above.
     GroupReference(Arc<End>),
+    /// A property of the object at a to-one end: `customer_gender`.
+    GroupThrough(Arc<End>, Arc<Property>),
     /// A width of date buckets.
     Bucket(Bucket),
     /// Its name says it (`ASC`, `ADDED`, …).
@@ -147,7 +153,7 @@ pub struct InputType {
     /// Its name.
     pub name: String,
     /// What it is.
-    pub description: Option<String>,
+    pub description: Option<Text>,
     /// Exactly one field must be given (`@oneOf`).
     pub one_of: bool,
     /// The klass that it speaks of (filters, orders, inputs).
@@ -162,7 +168,7 @@ pub struct ScalarType {
     /// Its name.
     pub name: String,
     /// What it is.
-    pub description: Option<String>,
+    pub description: Option<Text>,
     /// `@specifiedBy`.
     pub specified_by: Option<String>,
     /// One of the five that every schema has.
@@ -243,6 +249,8 @@ pub enum Meaning {
     GroupKeyProperty(Arc<Property>),
     /// A field of it: the object at a to-one end.
     GroupKeyReference(Arc<End>),
+    /// A field of it: a property of the object at a to-one end.
+    GroupKeyThrough(Arc<End>, Arc<Property>),
     /// A group's `aggregate`.
     GroupAggregate,
     /// A group's `count`.
@@ -370,8 +378,24 @@ pub enum InputMeaning {
     LinkKlass(Arc<Klass>),
     /// In a link: a property of the link.
     LinkValue(Arc<Property>),
-    /// In a having: a function of a property (`None`: count).
-    Having(AggregateFunctionName, Option<Arc<Property>>),
+    /// In a having: `count: {gt, …}`.
+    HavingCount,
+    /// In a having: `sum: {total: {gt, …}}`; its fields are [`InputMeaning::HavingProperty`].
+    HavingFunction(AggregateFunctionName),
+    /// See above; the field's type holds [`InputMeaning::Operator`]s.
+    HavingProperty(Arc<Property>),
+    /// In an order of groups: by their count.
+    GroupOrderCount,
+    /// In an order of groups: by a key, `{by, direction}`.
+    GroupOrderKey,
+    /// In an order of groups: `sum: {total: DESC}`; its fields are [`InputMeaning::GroupOrderProperty`].
+    GroupOrderFunction(AggregateFunctionName),
+    /// See above.
+    GroupOrderProperty(Arc<Property>),
+    /// In a filter over linked objects: conditions on the link ([`filter::Target::Link`]).
+    LinkFilter,
+    /// In a filter over linked objects: conditions on the far object.
+    FarFilter,
 }
 
 impl TypeRef {
@@ -457,5 +481,51 @@ impl Types {
             Some(Type::Union(it)) => it.members.iter().filter_map(|m| self.object(m)).collect(),
             _ => Vec::new(),
         }
+    }
+}
+
+impl Field {
+    /// A field without arguments.
+    pub fn new(name: impl Into<String>, ty: TypeRef, means: Meaning, description: impl Into<Text>) -> Self {
+        Self {
+            name: name.into(),
+            ty,
+            args: Vec::new(),
+            description: Some(description.into()),
+            deprecated: None,
+            means,
+        }
+    }
+    /// With these arguments.
+    pub fn args(mut self, args: Vec<Argument>) -> Self {
+        self.args = args;
+        self
+    }
+    /// The argument of this name.
+    pub fn arg(&self, name: &str) -> Option<&Argument> {
+        self.args.iter().find(|a| a.name == name)
+    }
+}
+
+impl Argument {
+    /// An argument or input field without a default.
+    pub fn new(name: impl Into<String>, ty: TypeRef, means: InputMeaning, description: impl Into<Text>) -> Self {
+        Self {
+            name: name.into(),
+            ty,
+            default: None,
+            description: Some(description.into()),
+            deprecated: None,
+            means,
+        }
+    }
+    /// One whose name says what it means.
+    pub fn plain(name: impl Into<String>, ty: TypeRef, description: impl Into<Text>) -> Self {
+        Self::new(name, ty, InputMeaning::Plain, description)
+    }
+    /// With this default.
+    pub fn or(mut self, default: impl Into<async_graphql_value::ConstValue>) -> Self {
+        self.default = Some(default.into());
+        self
     }
 }
