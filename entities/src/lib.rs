@@ -1,3 +1,5 @@
-//! What a thing may be ([`klass`], pure), and what there is (`store`, `tables`).
+//! What a thing may be ([`klass`], pure), and what there is ([`store`], [`tables`]).
 
 pub mod klass;
+pub mod store;
+pub mod tables;

@@ -1,0 +1,115 @@
+//! What there is: the store of all orgs, on SQLite or Postgres.
+//!
+//! Reading order: [`config`], [`tx`] (one transaction; the only way to write), [`org`], [`klasses`] (an org's registry and its
+//! changes), `ddl` (from definitions to tables).
+//!
+//! What must never be: a statement on a shared table that does not name `org_id`; SQL text that holds a value of someone's
+//! input; a write outside [`Store::transact`].
+
+use std::sync::Arc;
+
+use klio_migrations::{Migrator, MigratorTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection};
+
+pub mod config;
+pub mod driver;
+pub mod error;
+pub mod org;
+pub mod tx;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use config::{Dialect, StoreConfig};
+pub use error::{Constraint, ConstraintKind, StoreError};
+pub use tx::Tx;
+
+/// The store. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Store(pub(crate) Arc<Shared>);
+
+/// What all clones of a [`Store`] share.
+pub(crate) struct Shared {
+    pub(crate) config: StoreConfig,
+    pub(crate) dialect: Dialect,
+    pub(crate) connection: DatabaseConnection,
+    /// SQLite: the queue of the one writer. Postgres writes over `connection`.
+    pub(crate) writer: Option<tx::Writer>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL may hold a password, so it is not shown.
+        f.debug_struct("Store").field("dialect", &self.0.dialect).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Connects. Makes a SQLite file that is not there; runs no migration.
+    pub async fn open(config: &StoreConfig) -> Result<Store, StoreError> {
+        let dialect = config.dialect()?;
+        let (connection, writer) = match dialect {
+            Dialect::Postgres => (driver::pool::postgres(config).await?, None),
+            Dialect::Sqlite => {
+                // The writer's connection comes first: it makes the file and sets WAL, which the others then find.
+                let writer = driver::pool::sqlite(config, 1).await?;
+                let connection = driver::pool::sqlite(config, config.max_connections.max(1)).await?;
+                (connection, Some(tx::Writer::start(writer)))
+            }
+        };
+        Ok(Store(Arc::new(Shared {
+            config: config.clone(),
+            dialect,
+            connection,
+            writer,
+        })))
+    }
+
+    /// Brings the tables up to date; answers the names of the steps that were run. Safe when several nodes start at once.
+    pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
+        // One node at a time: a lock of the session, on a connection of its own, gone with it.
+        let lock = match self.0.dialect {
+            Dialect::Postgres => Some(driver::pool::session_lock(&self.0.config, MIGRATION_LOCK).await?),
+            Dialect::Sqlite => None,
+        };
+        let pending = self.pending_migrations().await?;
+        if !pending.is_empty() {
+            // Without the time limit of requests: a step may build an index on much data.
+            let unhurried = match self.0.dialect {
+                Dialect::Postgres => driver::pool::postgres_unhurried(&self.0.config).await?,
+                Dialect::Sqlite => self.0.connection.clone(),
+            };
+            Migrator::up(&unhurried, None).await?;
+        }
+        if let Some(lock) = lock {
+            lock.release().await;
+        }
+        Ok(pending)
+    }
+
+    /// The names of the steps that [`Store::migrate`] would run.
+    pub async fn pending_migrations(&self) -> Result<Vec<String>, StoreError> {
+        let pending = Migrator::get_pending_migrations(&self.0.connection).await?;
+        Ok(pending.iter().map(|m| m.name().to_string()).collect())
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.0.connection.execute_unprepared("select 1").await?;
+        Ok(())
+    }
+
+    /// Which database it is.
+    pub fn dialect(&self) -> Dialect {
+        self.0.dialect
+    }
+
+    /// A plain connection pool, for reads of system tables through SeaORM's entities. Writes of one statement (a token) may go
+    /// through it too; on SQLite they wait for the writer, so what is written often belongs into [`Store::transact`].
+    pub fn connection(&self) -> &DatabaseConnection {
+        &self.0.connection
+    }
+}
+
+/// Key of the advisory lock under which migrations run ("klio" and a number).
+const MIGRATION_LOCK: i64 = 0x6b6c_696f_0000_0001;
