@@ -1,3 +1,7 @@
 //! The klasses, said in GraphQL: names, types, plans, execution. No SQL text and no HTTP here.
 
+pub mod introspection;
+pub mod names;
+pub mod scalars;
+pub mod sdl;
 pub mod types;

@@ -1,3 +1,327 @@
 //! From a registry to the types of a schema.
+//!
+//! Reading order: [`model`] (what a type is and means), this page (the order of making, and who owns a name), `base` (what every
+//! schema has), `kinds` (from a property's kind to types), `object`, `aggregate`, `filter`, `input`, `roots` (what a klass adds),
+//! `timeline`, `record` (klass definitions and other records), [`emit`] (into async-graphql).
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use klio_entities::klass::relationship::Cardinality;
+use klio_entities::klass::{End, Fault, Faults, Klass, Property, Registry};
+
+use crate::names;
+
+mod aggregate;
+mod base;
+pub mod emit;
+mod filter;
+mod input;
+mod kinds;
 pub mod model;
+mod object;
+mod record;
+mod roots;
+#[cfg(test)]
+pub(crate) mod testing;
+mod timeline;
+
+use model::{Argument, EnumType, Field, InputType, ObjectType, Text, Type, TypeRef, Types};
+
+/// Makes the types of an org's schema. Fails with every collision of names (see [`names::check`]).
+pub fn build(registry: &Arc<Registry>) -> Result<Types, Faults> {
+    let mut builder = Builder::new(registry);
+    builder.base();
+    let klasses: Vec<Arc<Klass>> = registry.enabled().cloned().collect();
+    for klass in &klasses {
+        builder.klass(klass);
+    }
+    builder.timeline(&klasses);
+    builder.finish()
+}
+
+/// Who has a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Owner {
+    /// Every schema has it.
+    BuiltIn,
+    /// Made for a klass.
+    Klass(Arc<str>),
+    /// An enum or object kind, by the property that brought it.
+    Kind(Arc<str>),
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Owner::BuiltIn => f.write_str("the schema itself"),
+            Owner::Klass(name) => write!(f, "klass `{name}`"),
+            Owner::Kind(place) => write!(f, "property `{place}`"),
+        }
+    }
+}
+
+/// Types in the making.
+struct Builder<'r> {
+    registry: &'r Arc<Registry>,
+    types: IndexMap<String, Type>,
+    owners: HashMap<String, Owner>,
+    root_owners: HashMap<String, Owner>,
+    faults: Vec<Fault>,
+    query: ObjectType,
+    mutation: ObjectType,
+    subscription: ObjectType,
+    /// Whose types are being made.
+    owner: Owner,
+}
+
+/// A root type.
+#[derive(Clone, Copy)]
+enum Root {
+    Query,
+    Mutation,
+    Subscription,
+}
+
+impl<'r> Builder<'r> {
+    fn new(registry: &'r Arc<Registry>) -> Self {
+        let klasses = registry.klasses.len();
+        Self {
+            registry,
+            types: IndexMap::with_capacity(128 + 40 * klasses),
+            owners: HashMap::with_capacity(128 + 40 * klasses),
+            root_owners: HashMap::with_capacity(20 * klasses),
+            faults: Vec::new(),
+            query: object("Query", "What can be read. Each field is answered by one statement."),
+            mutation: object(
+                "Mutation",
+                "What can be written. Each field is one transaction; what a caller did wrong comes back as `errors` in the payload.",
+            ),
+            subscription: object(
+                "Subscription",
+                "What can be listened to. Every stream goes on from a `Cursor` and says `RESYNC` where it cannot.",
+            ),
+            owner: Owner::BuiltIn,
+        }
+    }
+
+    /// Everything that a klass brings.
+    fn klass(&mut self, klass: &Arc<Klass>) {
+        self.owner = Owner::Klass(klass.name.as_str().into());
+        for (what, name) in [
+            ("type", &klass.legal.type_name),
+            ("field", &klass.legal.field),
+            ("plural", &klass.legal.plural),
+        ] {
+            self.legal(name, || format!("The {what} name of klass `{}`", klass.name));
+        }
+        self.object_type(klass);
+        self.connection(klass);
+        self.aggregates(klass);
+        self.filters(klass);
+        self.orders(klass);
+        self.inputs(klass);
+        self.payloads(klass);
+        self.query_fields(klass);
+        self.mutation_fields(klass);
+        self.subscription_fields(klass);
+    }
+
+    fn finish(mut self) -> Result<Types, Faults> {
+        for root in [self.query, self.mutation, self.subscription] {
+            self.types.insert(root.name.clone(), Type::Object(root));
+        }
+        if self.faults.is_empty() {
+            Ok(Types {
+                registry: Arc::clone(self.registry),
+                types: self.types,
+            })
+        } else {
+            Err(Faults(self.faults))
+        }
+    }
+
+    /// Adds a type under the present owner; another owner's type of that name is a fault.
+    fn add(&mut self, name: &str, ty: Type) {
+        if let Some(other) = self.owners.get(name) {
+            let fault = Fault::bad(
+                self.path(),
+                format!("{} needs the GraphQL type name `{name}`, which {other} has", capital(&self.owner)),
+            )
+            .remedy("Give one of the two another name.");
+            self.faults.push(fault);
+            return;
+        }
+        self.owners.insert(name.to_owned(), self.owner.clone());
+        self.types.insert(name.to_owned(), ty);
+    }
+
+    fn add_object(&mut self, ty: ObjectType) {
+        let name = ty.name.clone();
+        self.add(&name, Type::Object(ty));
+    }
+
+    fn add_input(&mut self, ty: InputType) {
+        let name = ty.name.clone();
+        self.add(&name, Type::Input(ty));
+    }
+
+    fn add_enum(&mut self, ty: EnumType) {
+        let name = ty.name.clone();
+        self.add(&name, Type::Enum(ty));
+    }
+
+    /// Adds a field to a root type; another owner's field of that name is a fault.
+    fn add_root(&mut self, root: Root, field: Field) {
+        let (label, at) = match root {
+            Root::Query => ("Query", &mut self.query),
+            Root::Mutation => ("Mutation", &mut self.mutation),
+            Root::Subscription => ("Subscription", &mut self.subscription),
+        };
+        let key = format!("{label}.{}", field.name);
+        if let Some(other) = self.root_owners.get(&key) {
+            let fault = Fault::bad(
+                self.path(),
+                format!("{} needs the GraphQL field `{key}`, which {other} has", capital(&self.owner)),
+            )
+            .remedy("Give one of the two another name or plural.");
+            self.faults.push(fault);
+            return;
+        }
+        at.fields.insert(field.name.clone(), field);
+        self.root_owners.insert(key, self.owner.clone());
+    }
+
+    /// Where the present owner is defined.
+    fn path(&self) -> Vec<String> {
+        match &self.owner {
+            Owner::BuiltIn => Vec::new(),
+            Owner::Klass(name) => vec!["klasses".into(), name.to_string()],
+            Owner::Kind(place) => std::iter::once("klasses".to_owned())
+                .chain(place.split('.').map(str::to_owned))
+                .collect(),
+        }
+    }
+
+    fn legal(&mut self, name: &str, what: impl FnOnce() -> String) {
+        if !names::is_legal(name) {
+            let fault = Fault::bad(self.path(), format!("{} is `{name}`, which is no legal GraphQL name", what()))
+                .remedy("Use letters, digits and `_`, no digit first, and no `__` at the beginning.");
+            self.faults.push(fault);
+        }
+    }
+
+    /// The far klasses of an end that the schema shows.
+    fn far(&self, end: &End) -> Vec<Arc<Klass>> {
+        end.to
+            .iter()
+            .filter_map(|name| self.registry.klass(name))
+            .filter(|k| k.enabled)
+            .cloned()
+            .collect()
+    }
+
+    /// Puts a field into an object type; a name taken already is a fault that names both.
+    fn put(&mut self, into: &mut ObjectType, field: Field) {
+        if into.fields.contains_key(&field.name) {
+            self.taken(&into.name, &field.name);
+        } else {
+            into.fields.insert(field.name.clone(), field);
+        }
+    }
+
+    /// As [`Self::put`], for inputs.
+    fn put_input(&mut self, into: &mut InputType, field: Argument) {
+        if into.fields.contains_key(&field.name) {
+            self.taken(&into.name, &field.name);
+        } else {
+            into.fields.insert(field.name.clone(), field);
+        }
+    }
+
+    fn taken(&mut self, ty: &str, field: &str) {
+        let fault = Fault::bad(
+            self.path(),
+            format!(
+                "{} would have two fields `{field}` in the GraphQL type `{ty}`",
+                capital(&self.owner)
+            ),
+        )
+        .remedy("Rename the property or the end of a relationship that has this name.");
+        // Many types come from one klass; the same quarrel is told once.
+        if !self
+            .faults
+            .iter()
+            .any(|f| f.path == fault.path && f.message.contains(&format!("`{field}`")))
+        {
+            self.faults.push(fault);
+        }
+    }
+}
+
+fn capital(owner: &Owner) -> String {
+    names::upper_first(&owner.to_string())
+}
+
+/// An object type without fields.
+fn object(name: impl Into<String>, description: impl Into<Text>) -> ObjectType {
+    ObjectType {
+        name: name.into(),
+        description: Some(description.into()),
+        interface: false,
+        implements: Vec::new(),
+        klass: None,
+        fields: IndexMap::new(),
+    }
+}
+
+/// An input object without fields.
+fn input(name: impl Into<String>, klass: Option<&Arc<Klass>>, description: impl Into<Text>) -> InputType {
+    InputType {
+        name: name.into(),
+        description: Some(description.into()),
+        one_of: false,
+        klass: klass.cloned(),
+        fields: IndexMap::new(),
+    }
+}
+
+/// `name`.
+fn t(name: impl Into<String>) -> TypeRef {
+    TypeRef::named(name)
+}
+
+/// `name!`.
+fn req(name: impl Into<String>) -> TypeRef {
+    TypeRef::named(name).required()
+}
+
+/// `[name!]`.
+fn list(name: impl Into<String>) -> TypeRef {
+    TypeRef::named(name).required().list()
+}
+
+/// `[name!]!`.
+fn list_req(name: impl Into<String>) -> TypeRef {
+    list(name).required()
+}
+
+/// Whether a klass is the standard customer, conversation, …
+fn is_standard(klass: &Klass, name: &str) -> bool {
+    klass.standard && klass.name == name
+}
+
+/// Whether the links of an end carry properties.
+fn has_link_properties(end: &End) -> bool {
+    !end.relationship.properties.is_empty() && end.cardinality == Cardinality::Many
+}
+
+/// What a property is, for people.
+fn describe(property: &Property, otherwise: impl Into<Text>) -> Text {
+    match (&property.description, &property.display_name) {
+        (Some(text), _) => Text::Owned(text.clone()),
+        (None, Some(label)) => Text::Owned(format!("{label}.")),
+        (None, None) => otherwise.into(),
+    }
+}

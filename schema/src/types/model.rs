@@ -70,7 +70,7 @@ pub struct Field {
 }
 
 /// An argument or an input object's field.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Argument {
     /// Its name.
     pub name: String,
@@ -527,5 +527,18 @@ impl Argument {
     pub fn or(mut self, default: impl Into<async_graphql_value::ConstValue>) -> Self {
         self.default = Some(default.into());
         self
+    }
+}
+
+impl Type {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Object(it) => &it.name,
+            Self::Union(it) => &it.name,
+            Self::Enum(it) => &it.name,
+            Self::Input(it) => &it.name,
+            Self::Scalar(it) => &it.name,
+        }
     }
 }
