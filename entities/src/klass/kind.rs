@@ -98,7 +98,73 @@ pub struct Part {
     pub description: Option<String>,
 }
 
+/// How a kind is stored: which columns it needs. Kinds of one storage change into each other without a new column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Storage {
+    /// PG `uuid`, SQLite 16 bytes.
+    Uuid,
+    /// Text.
+    Text,
+    /// 64 bits.
+    Integer,
+    /// PG `numeric`, SQLite an integer scaled by 10^6.
+    Decimal,
+    /// PG `boolean`, SQLite 0 or 1.
+    Boolean,
+    /// PG `date`, SQLite text.
+    Date,
+    /// PG `timestamptz`, SQLite microseconds since 1970.
+    DateTime,
+    /// Two columns: PG `numeric` and text, SQLite an integer scaled by 10^4 and text.
+    Money,
+    /// PG `jsonb`, SQLite JSON text.
+    Json,
+}
+
 impl Kind {
+    /// How it is stored.
+    pub fn storage(&self) -> Storage {
+        match self {
+            Kind::Id => Storage::Uuid,
+            Kind::Actor | Kind::String | Kind::Text | Kind::Url | Kind::Email | Kind::Phone | Kind::Enum(_) | Kind::Tree { .. } => {
+                Storage::Text
+            }
+            Kind::Integer { .. } => Storage::Integer,
+            Kind::Decimal => Storage::Decimal,
+            Kind::Boolean => Storage::Boolean,
+            Kind::Date => Storage::Date,
+            Kind::DateTime => Storage::DateTime,
+            Kind::Money => Storage::Money,
+            Kind::Json | Kind::Object(_) | Kind::List(_) => Storage::Json,
+        }
+    }
+
+    /// Its name, as a person writes it: `list of string`.
+    pub fn name(&self) -> String {
+        match self {
+            Kind::Id => "id",
+            Kind::Actor => "actor",
+            Kind::String => "string",
+            Kind::Text => "text",
+            Kind::Integer { big: false } => "integer",
+            Kind::Integer { big: true } => "big integer",
+            Kind::Decimal => "decimal",
+            Kind::Boolean => "boolean",
+            Kind::Date => "date",
+            Kind::DateTime => "datetime",
+            Kind::Url => "url",
+            Kind::Email => "email",
+            Kind::Phone => "phone",
+            Kind::Enum(EnumKind { type_name, .. }) => return type_name.clone().unwrap_or_else(|| "enum".into()),
+            Kind::Tree { .. } => "tree",
+            Kind::Money => "money",
+            Kind::Json => "json",
+            Kind::Object(ObjectKind { type_name, .. }) => return type_name.clone().unwrap_or_else(|| "object".into()),
+            Kind::List(item) => return format!("list of {}", item.name()),
+        }
+        .into()
+    }
+
     /// Has an order that `gt`, `between` and `orderBy` can use.
     pub fn is_ordered(&self) -> bool {
         use Kind::*;
