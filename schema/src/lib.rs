@@ -1,7 +1,10 @@
 //! The klasses, said in GraphQL: names, types, plans, execution. No SQL text and no HTTP here.
 
+pub mod error;
+pub mod execute;
 pub mod introspection;
 pub mod names;
+pub mod plan;
 pub mod scalars;
 pub mod sdl;
 pub mod types;

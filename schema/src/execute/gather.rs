@@ -1,0 +1,118 @@
+//! Finds what an answer leaves to further statements: objects known only by id, timelines. The same walk as `write`, without writing.
+
+use std::sync::Arc;
+
+use indexmap::{IndexMap, IndexSet};
+use klio_entities::klass::Klass;
+use uuid::Uuid;
+
+use super::leaf;
+use super::record::{Cell, Record};
+use super::tape::Tag;
+use super::write::{Answer, Node, child, window_rows};
+use crate::plan::shape::{Fields, From, Shape};
+use crate::plan::site::Site;
+use crate::plan::timeline::Timeline;
+
+/// What is still to be read.
+#[derive(Default)]
+pub struct Wanted {
+    /// By place and klass: the ids.
+    pub objects: IndexMap<(usize, String), (Arc<Site>, Arc<Klass>, IndexSet<Uuid>)>,
+    /// By place: the customers.
+    pub timelines: IndexMap<usize, (Arc<Timeline>, IndexSet<Uuid>)>,
+    /// Records at places where objects may stand.
+    pub records: Vec<(Arc<Site>, Record)>,
+}
+
+impl Wanted {
+    /// Nothing is.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.timelines.is_empty() && self.records.is_empty()
+    }
+
+    /// An object at a place.
+    pub fn object(&mut self, site: &Arc<Site>, klass: &Arc<Klass>, id: Uuid) {
+        self.objects
+            .entry((site.id, klass.name.clone()))
+            .or_insert_with(|| (site.clone(), klass.clone(), IndexSet::new()))
+            .2
+            .insert(id);
+    }
+
+    /// What a node leaves open.
+    pub fn node(&mut self, shape: &Shape, node: Node<'_>) {
+        match (shape, node) {
+            (_, Node::Missing) => {}
+            (_, Node::Json(answer, at)) if answer.tape.tag(at) == Tag::Null => {}
+            (Shape::List(items), Node::Json(answer, at)) => {
+                for element in answer.tape.elements(at) {
+                    self.node(&items.shape, Node::Json(answer, element));
+                }
+            }
+            (Shape::List(items), Node::Cell(Cell::List(cells))) => {
+                for cell in cells {
+                    self.node(&items.shape, Node::Cell(cell));
+                }
+            }
+            (Shape::Rows(window, items), Node::Json(answer, at)) => {
+                for row in window_rows(window, answer, at) {
+                    self.node(&items.shape, Node::Json(answer, row));
+                }
+            }
+            (Shape::Object(fields), node) => self.fields(fields, node),
+            (Shape::Arms(arms), Node::Json(answer, at)) => {
+                let mut elements = answer.tape.elements(at);
+                if let (Some(name), Some(row)) = (elements.next(), elements.next()) {
+                    let name = answer.tape.string(name).unwrap_or_default();
+                    if let Some((_, fields)) = arms.iter().find(|(klass, _)| klass.name == name) {
+                        self.fields(fields, Node::Json(answer, row));
+                    }
+                }
+            }
+            (Shape::Load(site), Node::Json(answer, at)) => {
+                if let (Some(id), Some(klass)) = (leaf::uuid(answer.tape.raw(at)), &site.klass) {
+                    self.object(site, klass, id);
+                }
+            }
+            (Shape::Load(site), Node::Cell(cell)) => match cell {
+                Cell::Object(klass, id) => self.object(site, klass, id.0),
+                Cell::Record(record) => self.records.push((site.clone(), record.clone())),
+                _ => {}
+            },
+            (Shape::Timeline(timeline), Node::Json(answer, at)) => {
+                if let Some(customer) = leaf::uuid(answer.tape.raw(at)) {
+                    self.timelines
+                        .entry(timeline.id)
+                        .or_insert_with(|| (timeline.clone(), IndexSet::new()))
+                        .1
+                        .insert(customer);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What the fields of a node leave open.
+    pub fn fields(&mut self, fields: &Fields, node: Node<'_>) {
+        let elements: smallvec::SmallVec<[usize; 32]> = match node {
+            Node::Json(answer, at) => answer.tape.elements(at).collect(),
+            _ => smallvec::SmallVec::new(),
+        };
+        for field in &fields.fields {
+            match (&field.shape, &field.from, node) {
+                (Shape::Leaf(_) | Shape::LogCursor | Shape::PageFact(_) | Shape::PageInfo(..), ..) => {}
+                (shape, From::Record(name), Node::Cell(Cell::Record(record))) => {
+                    let cell = record.field(name);
+                    self.node(shape, Node::Cell(&cell));
+                }
+                (shape, from, node) => self.node(shape, child(from, node, &elements)),
+            }
+        }
+    }
+
+    /// What a whole answer leaves open.
+    pub fn answer(&mut self, shape: &Shape, answer: &Answer) {
+        self.node(shape, Node::Json(answer, 0));
+    }
+}

@@ -1,0 +1,58 @@
+//! Runs plans: from a request to the bytes of a response.
+
+pub mod gather;
+pub mod leaf;
+pub mod record;
+pub mod tape;
+pub mod write;
+
+use bytes::Bytes;
+use serde_json::{Map, Value as Json};
+
+/// A GraphQL request, whatever way it came in.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The document.
+    pub query: String,
+    /// Which of its operations.
+    pub operation: Option<String>,
+    /// Values of its variables.
+    pub variables: Map<String, Json>,
+    /// Whatever else the client says.
+    pub extensions: Map<String, Json>,
+}
+
+/// A whole response.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// `{"data":…,"errors":[…],"extensions":{…}}`
+    pub body: Bytes,
+    /// The operation was run. If not, it is a request error: `data` is not in the body, and HTTP answers 4xx.
+    pub executed: bool,
+    /// What it took.
+    pub stats: Stats,
+}
+
+/// What a request took, for the log and for metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// The name of the operation.
+    pub operation: Option<String>,
+    /// `query`, `mutation` or `subscription`; nothing if it did not come so far.
+    pub kind: Option<&'static str>,
+    /// Statements that were run.
+    pub statements: usize,
+    /// Rows that were written into the response.
+    pub rows: usize,
+    /// Points.
+    pub cost: u64,
+    /// The codes of the errors in the response, each once.
+    pub codes: Vec<&'static str>,
+}
+
+/// What a way in allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allow {
+    /// Mutations (not by GET).
+    pub mutations: bool,
+}

@@ -1,0 +1,578 @@
+//! From answers of the store and cells of records to the bytes of a response: one walk along the compiled shape. Null rises to
+//! the nearest nullable field, errors know their path.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use klio_entities::klass::{Klass, Value};
+use uuid::Uuid;
+
+use super::leaf;
+use super::record::{Cell, Record};
+use super::tape::{Tag, Tape};
+use crate::error::{Error, Segment, write_string};
+use crate::plan::cursor;
+use crate::plan::shape::{ActorPart, Count, FieldShape, Fields, From, Items, Leaf, PageFact, Shape, TitlePiece, Window};
+
+/// An answer of the store, with the arguments of its statement.
+#[derive(Debug)]
+pub struct Answer {
+    /// The positional JSON.
+    pub tape: Tape,
+    /// The arguments of the run.
+    pub arguments: Vec<Value>,
+}
+
+/// What was read beside the statement of a root field.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Objects that were known only at run time, by place and id.
+    pub objects: HashMap<(usize, Uuid), Row>,
+    /// Shapes of records that turned up where objects may stand, by place and type.
+    pub records: HashMap<(usize, String), Arc<Fields>>,
+    /// Timelines, by place and customer.
+    pub timelines: HashMap<(usize, Uuid), Arc<Answer>>,
+    /// Where the log stood before anything was read.
+    pub log_cursor: Option<String>,
+}
+
+/// A row of an answer.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The answer.
+    pub answer: Arc<Answer>,
+    /// The row's node.
+    pub node: usize,
+    /// What becomes of it.
+    pub fields: Arc<Fields>,
+}
+
+/// That to which a shape is applied.
+#[derive(Clone, Copy)]
+pub enum Node<'n> {
+    /// A value of an answer.
+    Json(&'n Answer, usize),
+    /// A cell of a record.
+    Cell(&'n Cell),
+    /// Nothing is there.
+    Missing,
+}
+
+/// A value could not be written and null may not stand in its place.
+pub struct Rise;
+
+/// A value was written, or it is null.
+enum Wrote {
+    Value,
+    Null,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Key(&'a str),
+    Index(usize),
+}
+
+/// Writes the `data` of a response.
+pub struct Writer<'a> {
+    /// The bytes so far.
+    pub out: Vec<u8>,
+    /// What went wrong so far.
+    pub errors: Vec<Error>,
+    loaded: &'a Loaded,
+    path: Vec<Step<'a>>,
+    at: Vec<&'a FieldShape>,
+}
+
+type Done = Result<Wrote, Rise>;
+
+impl<'a> Writer<'a> {
+    /// A writer of one root field.
+    pub fn new(loaded: &'a Loaded) -> Self {
+        Self {
+            out: Vec::with_capacity(1024),
+            errors: Vec::new(),
+            loaded,
+            path: Vec::with_capacity(16),
+            at: Vec::with_capacity(8),
+        }
+    }
+
+    /// Writes a root field's value (without its key). `Err`: it must be null and may not be.
+    pub fn root(
+        &mut self,
+        key: &'a str,
+        nullable: bool,
+        pos: async_graphql_parser::Pos,
+        shape: &'a Shape,
+        node: Node<'_>,
+    ) -> Result<(), Rise> {
+        self.path.push(Step::Key(key));
+        let start = self.out.len();
+        let errors = self.errors.len();
+        let done = self.settle(shape, node, nullable, start);
+        // A root field has no FieldShape of its own, so what befell it directly has no place yet.
+        for error in &mut self.errors[errors..] {
+            if error.locations.is_empty() {
+                error.locations.push(pos);
+            }
+        }
+        self.path.pop();
+        done
+    }
+
+    fn settle(&mut self, shape: &'a Shape, node: Node<'_>, nullable: bool, start: usize) -> Result<(), Rise> {
+        match self.apply(shape, node) {
+            Ok(Wrote::Value) => return Ok(()),
+            Ok(Wrote::Null) if nullable => {}
+            Ok(Wrote::Null) => {
+                let what = self.at.last().map_or("this field", |field| field.name.as_str());
+                self.raise(
+                    Error::internal(format!("null for the non-nullable field {what}"))
+                        .retold(format!("Cannot return null for non-nullable field \"{what}\".")),
+                );
+                if !nullable {
+                    return Err(Rise);
+                }
+            }
+            Err(Rise) if nullable => {}
+            Err(Rise) => return Err(Rise),
+        }
+        self.out.truncate(start);
+        self.out.extend_from_slice(b"null");
+        Ok(())
+    }
+
+    /// Notes an error at the present place.
+    fn raise(&mut self, mut error: Error) {
+        error.path = self
+            .path
+            .iter()
+            .map(|step| match step {
+                Step::Key(key) => Segment::Key((*key).to_owned()),
+                Step::Index(index) => Segment::Index(*index),
+            })
+            .collect();
+        if error.locations.is_empty()
+            && let Some(field) = self.at.last()
+        {
+            error.locations.push(field.pos);
+        }
+        self.errors.push(error);
+    }
+
+    /// An error at the present place whose value is null.
+    fn fail(&mut self, error: Error) -> Done {
+        self.raise(error);
+        Err(Rise)
+    }
+
+    fn apply(&mut self, shape: &'a Shape, node: Node<'_>) -> Done {
+        match (shape, node) {
+            (Shape::LogCursor, _) => match &self.loaded.log_cursor {
+                Some(cursor) => {
+                    write_string(&mut self.out, cursor);
+                    Ok(Wrote::Value)
+                }
+                None => Ok(Wrote::Null),
+            },
+            (_, Node::Missing) => Ok(Wrote::Null),
+            (_, Node::Json(answer, at)) if answer.tape.tag(at) == Tag::Null => Ok(Wrote::Null),
+            (_, Node::Cell(Cell::Leaf(serde_json::Value::Null))) => Ok(Wrote::Null),
+            (Shape::Leaf(it), Node::Json(answer, at)) => self.leaf(it, answer, at),
+            (Shape::Leaf(_), Node::Cell(cell)) => self.leaf_cell(cell),
+            (Shape::List(items), Node::Json(answer, at)) => {
+                if answer.tape.tag(at) != Tag::Array {
+                    return self.fail(Error::internal("a list is not an array"));
+                }
+                let elements = answer.tape.elements(at).map(|element| Node::Json(answer, element));
+                self.list(items, elements)
+            }
+            (Shape::List(items), Node::Cell(Cell::List(cells))) => self.list(items, cells.iter().map(Node::Cell)),
+            (Shape::Object(fields), node) => self.object(fields, node),
+            (Shape::Arms(arms), Node::Json(answer, at)) => self.arms(arms, answer, at),
+            (Shape::Rows(window, items), Node::Json(answer, at)) => {
+                let rows = window_rows(window, answer, at);
+                self.list(items, rows.into_iter().map(|row| Node::Json(answer, row)))
+            }
+            (Shape::PageInfo(window, fields), Node::Json(answer, at)) => self.page_info(window, fields, answer, at),
+            (Shape::Load(site), node) => self.load(site, node),
+            (Shape::Timeline(timeline), Node::Json(answer, at)) => {
+                let loaded = self.loaded;
+                match leaf::uuid(answer.tape.raw(at)).and_then(|customer| loaded.timelines.get(&(timeline.id, customer))) {
+                    Some(its) => self.apply(&timeline.fetch.shape, Node::Json(its, 0)),
+                    None => Ok(Wrote::Null),
+                }
+            }
+            (shape, _) => {
+                let what = format!("{shape:?}");
+                self.fail(Error::internal(format!(
+                    "a cell does not fit its shape {}",
+                    what.split('(').next().unwrap_or_default()
+                )))
+            }
+        }
+    }
+
+    fn list<'n>(&mut self, items: &'a Items, nodes: impl Iterator<Item = Node<'n>>) -> Done {
+        self.out.push(b'[');
+        for (index, node) in nodes.enumerate() {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            let start = self.out.len();
+            self.path.push(Step::Index(index));
+            let done = self.settle(&items.shape, node, items.nullable, start);
+            self.path.pop();
+            done?;
+        }
+        self.out.push(b']');
+        Ok(Wrote::Value)
+    }
+
+    fn object(&mut self, fields: &'a Fields, node: Node<'_>) -> Done {
+        // The elements of a row are looked up once, not once for each field.
+        let elements: smallvec::SmallVec<[usize; 32]> = match node {
+            Node::Json(answer, at) => answer.tape.elements(at).collect(),
+            _ => smallvec::SmallVec::new(),
+        };
+        self.out.push(b'{');
+        for (index, field) in fields.fields.iter().enumerate() {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            write_string(&mut self.out, &field.key);
+            self.out.push(b':');
+            if let From::Known(json) = &field.from {
+                if json == "null" && !field.nullable {
+                    self.at.push(field);
+                    self.path.push(Step::Key(&field.key));
+                    self.raise(
+                        Error::internal(format!("{}.{} is null", fields.type_name, field.name)).retold(format!(
+                            "Cannot return null for non-nullable field \"{}.{}\".",
+                            fields.type_name, field.name
+                        )),
+                    );
+                    self.path.pop();
+                    self.at.pop();
+                    return Err(Rise);
+                }
+                self.out.extend_from_slice(json.as_bytes());
+                continue;
+            }
+            self.path.push(Step::Key(&field.key));
+            self.at.push(field);
+            let start = self.out.len();
+            let done = match (&field.from, node) {
+                (From::Record(name), Node::Cell(Cell::Record(record))) => {
+                    let cell = record.field(name);
+                    self.settle(&field.shape, Node::Cell(&cell), field.nullable, start)
+                }
+                (from, node) => {
+                    let child = child(from, node, &elements);
+                    self.settle(&field.shape, child, field.nullable, start)
+                }
+            };
+            self.at.pop();
+            self.path.pop();
+            done?;
+        }
+        self.out.push(b'}');
+        Ok(Wrote::Value)
+    }
+
+    fn arms(&mut self, arms: &'a [(Arc<Klass>, Arc<Fields>)], answer: &Answer, at: usize) -> Done {
+        let mut elements = answer.tape.elements(at);
+        let (Some(name), Some(row)) = (elements.next(), elements.next()) else {
+            return self.fail(Error::internal("an object of one of several klasses does not say which"));
+        };
+        let name = answer.tape.string(name).unwrap_or_default();
+        match arms.iter().find(|(klass, _)| klass.name == name) {
+            Some((_, fields)) => self.object(fields, Node::Json(answer, row)),
+            // Of a klass that the schema does not show (disabled since): as if it were not there.
+            None => Ok(Wrote::Null),
+        }
+    }
+
+    fn page_info(&mut self, window: &'a Window, fields: &'a Fields, answer: &Answer, at: usize) -> Done {
+        let rows = window_rows(window, answer, at);
+        let more = answer.tape.elements(at).count() > limit(window, answer);
+        self.out.push(b'{');
+        for (index, field) in fields.fields.iter().enumerate() {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            write_string(&mut self.out, &field.key);
+            self.out.push(b':');
+            match (&field.shape, &field.from) {
+                (_, From::Known(json)) => self.out.extend_from_slice(json.as_bytes()),
+                (Shape::PageFact(fact), _) => {
+                    let truth = |it: bool| if it { &b"true"[..] } else { &b"false"[..] };
+                    match fact {
+                        PageFact::HasNextPage => {
+                            let it = if window.backward { window.before } else { more };
+                            self.out.extend_from_slice(truth(it));
+                        }
+                        PageFact::HasPreviousPage => {
+                            let it = if window.backward { more } else { window.after };
+                            self.out.extend_from_slice(truth(it));
+                        }
+                        PageFact::StartCursor => self.row_cursor(window, answer, rows.first()),
+                        PageFact::EndCursor => self.row_cursor(window, answer, rows.last()),
+                    }
+                }
+                _ => self.out.extend_from_slice(b"null"),
+            }
+        }
+        self.out.push(b'}');
+        Ok(Wrote::Value)
+    }
+
+    fn row_cursor(&mut self, window: &Window, answer: &Answer, row: Option<&usize>) {
+        let keys = row.zip(window.cursor).and_then(|(&row, index)| answer.tape.element(row, index));
+        match keys {
+            Some(keys) => {
+                self.out.push(b'"');
+                cursor::encode(window.order, answer.tape.raw(keys), &mut self.out);
+                self.out.push(b'"');
+            }
+            None => self.out.extend_from_slice(b"null"),
+        }
+    }
+
+    fn load(&mut self, site: &crate::plan::site::Site, node: Node<'_>) -> Done {
+        let loaded = self.loaded;
+        let id = match node {
+            Node::Json(answer, at) => leaf::uuid(answer.tape.raw(at)),
+            Node::Cell(Cell::Object(_, id)) => Some(id.0),
+            Node::Cell(Cell::Record(record)) => return self.loaded_record(site.id, record),
+            _ => None,
+        };
+        match id.and_then(|id| loaded.objects.get(&(site.id, id))) {
+            Some(row) => self.object(&row.fields, Node::Json(&row.answer, row.node)),
+            None => Ok(Wrote::Null),
+        }
+    }
+
+    fn loaded_record(&mut self, site: usize, record: &Record) -> Done {
+        let loaded = self.loaded;
+        match loaded.records.get(&(site, record.type_name().to_owned())) {
+            Some(fields) => {
+                let cell = Cell::Record(record.clone());
+                self.object(fields, Node::Cell(&cell))
+            }
+            None => self.fail(Error::internal(format!("no shape for a record of type {}", record.type_name()))),
+        }
+    }
+
+    fn leaf_cell(&mut self, cell: &Cell) -> Done {
+        match cell {
+            Cell::Leaf(serde_json::Value::String(text)) => write_string(&mut self.out, text),
+            Cell::Leaf(json) => self.out.extend_from_slice(json.to_string().as_bytes()),
+            _ => return self.fail(Error::internal("a leaf's cell is not a leaf")),
+        }
+        Ok(Wrote::Value)
+    }
+
+    fn leaf(&mut self, leaf: &'a Leaf, answer: &Answer, at: usize) -> Done {
+        if let Leaf::Title(pieces) = leaf {
+            let title = title(pieces, answer, at);
+            write_string(&mut self.out, &title);
+            return Ok(Wrote::Value);
+        }
+        match scalar(leaf, &answer.tape, at, &mut self.out) {
+            Some(()) => Ok(Wrote::Value),
+            None => {
+                let (what, text) = (format!("{leaf:?}"), answer.tape.text(at).into_owned());
+                let what = what.split(['(', ' ']).next().unwrap_or_default().to_owned();
+                self.fail(
+                    Error::internal(format!("stored value does not fit {what}: {} bytes", text.len()))
+                        .retold(format!("{what} cannot represent the stored value.")),
+                )
+            }
+        }
+    }
+}
+
+/// Where a field's node is in its parent's.
+pub fn child<'n>(from: &From, node: Node<'n>, elements: &[usize]) -> Node<'n> {
+    match (from, node) {
+        (From::Whole, node) => node,
+        (From::At(index), Node::Json(answer, _)) => elements.get(*index).map_or(Node::Missing, |&at| Node::Json(answer, at)),
+        (From::In(index, inner), Node::Json(answer, _)) => elements
+            .get(*index)
+            .and_then(|&at| answer.tape.element(at, *inner))
+            .map_or(Node::Missing, |at| Node::Json(answer, at)),
+        (From::Part(name), Node::Json(answer, at)) => answer.tape.member(at, name).map_or(Node::Missing, |at| Node::Json(answer, at)),
+        _ => Node::Missing,
+    }
+}
+
+fn limit(window: &Window, answer: &Answer) -> usize {
+    match window.limit {
+        Count::Known(number) => number as usize,
+        Count::Arg(index) => match answer.arguments.get(index) {
+            Some(Value::Integer(number)) => usize::try_from(*number).unwrap_or(0),
+            _ => 0,
+        },
+    }
+}
+
+/// The rows that are the page, in the order of the list.
+pub fn window_rows(window: &Window, answer: &Answer, at: usize) -> Vec<usize> {
+    let mut rows: Vec<usize> = answer.tape.elements(at).take(limit(window, answer)).collect();
+    if window.backward {
+        rows.reverse();
+    }
+    rows
+}
+
+/// Appends a scalar; `None`: the stored value is not of that kind.
+fn scalar(leaf: &Leaf, tape: &Tape, at: usize, out: &mut Vec<u8>) -> Option<()> {
+    let raw = tape.raw(at);
+    let tag = tape.tag(at);
+    match leaf {
+        Leaf::Raw => out.extend_from_slice(raw),
+        Leaf::Int => {
+            let number = whole(raw, tag)?;
+            i32::try_from(number).ok()?;
+            out.extend_from_slice(number.to_string().as_bytes());
+        }
+        Leaf::BigInt => {
+            let number = whole(raw, tag)?;
+            out.extend_from_slice(format!("\"{number}\"").as_bytes());
+        }
+        Leaf::Float => match tag {
+            Tag::Number => out.extend_from_slice(raw),
+            _ => return None,
+        },
+        Leaf::Boolean => out.extend_from_slice(match (tag, raw) {
+            (Tag::True, _) | (Tag::Number, b"1") => b"true",
+            (Tag::False, _) | (Tag::Number, b"0") => &b"false"[..],
+            _ => return None,
+        }),
+        Leaf::Decimal(scale) => {
+            out.push(b'"');
+            match tag {
+                Tag::Number => leaf::decimal(out, std::str::from_utf8(raw).ok()?, *scale)?,
+                Tag::String => leaf::decimal(out, &tape.string(at)?, 0)?,
+                _ => return None,
+            }
+            out.push(b'"');
+        }
+        Leaf::DateTime => {
+            out.push(b'"');
+            match tag {
+                Tag::Number => leaf::micros(out, whole(raw, tag)?)?,
+                Tag::String => leaf::instant_text(out, &tape.string(at)?)?,
+                _ => return None,
+            }
+            out.push(b'"');
+        }
+        Leaf::Id(prefix) => leaf::id(out, prefix, raw)?,
+        Leaf::Enum(values) => {
+            let stored = tape.string(at)?;
+            let (_, legal) = values.iter().find(|(value, _)| *value == stored)?;
+            write_string(out, legal);
+        }
+        Leaf::Actor(part) => {
+            let text = tape.string(at)?;
+            let mut parts = text.splitn(3, ':');
+            let (kind, id, name) = (parts.next()?, parts.next()?, parts.next()?);
+            match part {
+                ActorPart::Kind => write_string(out, &kind.to_uppercase()),
+                ActorPart::Id => write_string(out, id),
+                ActorPart::Name => write_string(out, name),
+            }
+        }
+        Leaf::Cursor(order) => {
+            out.push(b'"');
+            cursor::encode(*order, raw, out);
+            out.push(b'"');
+        }
+        Leaf::Title(_) => return None,
+    }
+    Some(())
+}
+
+fn whole(raw: &[u8], tag: Tag) -> Option<i64> {
+    let text = std::str::from_utf8(raw).ok()?;
+    match tag {
+        Tag::Number => match text.split_once('.') {
+            Some((whole, fraction)) if fraction.bytes().all(|b| b == b'0') => whole.parse().ok(),
+            Some(_) => None,
+            None => text.parse().ok(),
+        },
+        // A whole number in a list of big ones.
+        Tag::String => text.trim_matches('"').parse().ok(),
+        _ => None,
+    }
+}
+
+/// How an object is named: its template filled in; the id if nothing in it has a value.
+fn title(pieces: &[TitlePiece], answer: &Answer, at: usize) -> String {
+    let elements: smallvec::SmallVec<[usize; 32]> = answer.tape.elements(at).collect();
+    let tape = &answer.tape;
+    let plain = |index: usize, leaf: &Leaf| -> Option<String> {
+        let at = *elements.get(index)?;
+        if tape.tag(at) == Tag::Null {
+            return None;
+        }
+        let mut out = Vec::new();
+        scalar(leaf, tape, at, &mut out)?;
+        let text = match serde_json::from_slice::<serde_json::Value>(&out).ok()? {
+            serde_json::Value::String(text) => text,
+            other => other.to_string(),
+        };
+        (!text.is_empty()).then_some(text)
+    };
+    let (mut out, mut any) = (String::new(), false);
+    let mut fallback = None;
+    let mut asked = false;
+    for piece in pieces {
+        match piece {
+            TitlePiece::Text(text) => out.push_str(text),
+            TitlePiece::Value(index, leaf) => {
+                asked = true;
+                if let Some(text) = plain(*index, leaf) {
+                    any = true;
+                    out.push_str(&text);
+                }
+            }
+            TitlePiece::Money(index, scale) => {
+                asked = true;
+                let mut parts = elements.get(*index).into_iter().flat_map(|&at| tape.elements(at));
+                if let (Some(amount), Some(currency)) = (parts.next(), parts.next()) {
+                    let mut text = Vec::new();
+                    if leaf::decimal(&mut text, &tape.text(amount), *scale).is_some() {
+                        any = true;
+                        out.push_str(&String::from_utf8_lossy(&text));
+                        out.push(' ');
+                        out.push_str(&tape.string(currency).unwrap_or_default());
+                    }
+                }
+            }
+            TitlePiece::Fallback(index, leaf) => fallback = plain(*index, leaf),
+        }
+    }
+    let out = out.split_whitespace().collect::<Vec<_>>().join(" ");
+    if (asked && !any) || out.is_empty() {
+        fallback.unwrap_or(out)
+    } else {
+        out
+    }
+}
+
+/// A record that is known when the plan is made, as JSON.
+pub fn known(shape: &Shape, cell: Cell) -> Result<String, Error> {
+    let loaded = Loaded::default();
+    let mut writer = Writer::new(&loaded);
+    let done = writer.settle(shape, Node::Cell(&cell), true, 0);
+    if let Some(error) = writer.errors.pop() {
+        return Err(error);
+    }
+    match done {
+        Ok(()) => String::from_utf8(writer.out).map_err(Error::internal),
+        Err(Rise) => Err(Error::internal("a known record may not be null")),
+    }
+}

@@ -1,0 +1,228 @@
+//! The root fields of an operation.
+
+use std::sync::Arc;
+
+use async_graphql_parser::Pos;
+use async_graphql_parser::types::{OperationDefinition, OperationType, SelectionSet};
+use klio_entities::klass::Klass;
+use klio_entities::klass::filter::ContactKind;
+use klio_entities::klass::kind::Kind;
+use klio_entities::klass::query::{Key, Read};
+
+use super::argument::Fit;
+use super::coerce::coerce_arguments;
+use super::compiler::{Asked, Compiler, Ground, Outputs};
+use super::cost::{self, Cost};
+use super::shape::{Items, Shape};
+use super::{Document, Fetch, Introspect, Lookup, Nodes, Plan, Record, Root, Work, select};
+use crate::error::Error;
+use crate::types::model::{InputMeaning, Meaning, TypeRef};
+
+/// The name of an operation's root type.
+pub fn root_type(kind: OperationType) -> &'static str {
+    match kind {
+        OperationType::Query => "Query",
+        OperationType::Mutation => "Mutation",
+        OperationType::Subscription => "Subscription",
+    }
+}
+
+/// Compiles an operation. What is wrong with a root field's arguments is told at that field when it runs.
+pub fn compile(ground: &Ground<'_>, document: &Arc<Document>, name: Option<&str>, operation: &OperationDefinition) -> Result<Plan, Error> {
+    let root_type = root_type(operation.ty);
+    let types = ground.types;
+    let on = types
+        .object(root_type)
+        .ok_or_else(|| Error::bad(format!("this schema has no {}s.", root_type.to_lowercase())))?;
+    let groups = select::collect(types, &document.ast, on, &[&operation.selection_set.node], ground.variables)?;
+    let mut plan = Plan {
+        kind: operation.ty,
+        name: name.map(str::to_owned),
+        root_type: root_type.to_owned(),
+        roots: Vec::with_capacity(groups.len()),
+        guards: Vec::new(),
+        depends_on: Vec::new(),
+    };
+    for (key, group) in &groups {
+        let first = group[0];
+        let name = first.node.name.node.as_str();
+        let (nullable, work) = match name {
+            "__typename" => (false, Ok(Work::Known(format!("\"{root_type}\"")))),
+            "__schema" | "__type" => {
+                let fields = group.iter().map(|field| (*field).clone()).collect();
+                (name == "__type", Ok(Work::Introspect(Introspect { fields })))
+            }
+            _ => {
+                let field = on
+                    .fields
+                    .get(name)
+                    .ok_or_else(|| Error::internal(format!("no field {name} on {root_type}, though the document was found valid")))?;
+                let beneath = select::beneath(group);
+                let work = coerce_arguments(types, &field.args, &first.node, first.pos, ground.variables).and_then(|arguments| {
+                    let asked = Asked {
+                        field,
+                        pos: first.pos,
+                        arguments,
+                        beneath,
+                    };
+                    root(ground, document, &asked, &mut plan)
+                });
+                (!field.ty.is_required(), work.map_err(|error| placed(error, first.pos)))
+            }
+        };
+        plan.roots.push(Root {
+            key: (*key).to_owned(),
+            pos: first.pos,
+            nullable,
+            work,
+        });
+    }
+    Ok(plan)
+}
+
+fn placed(error: Error, pos: Pos) -> Error {
+    if error.locations.is_empty() { error.at(pos) } else { error }
+}
+
+fn root<'a>(ground: &'a Ground<'a>, document: &'a Arc<Document>, asked: &Asked<'a>, plan: &mut Plan) -> Result<Work, Error> {
+    let mut compiler = Compiler::new(ground, document);
+    let work = match &asked.field.means {
+        Meaning::ByKey(klass) => compiler.by_key(klass, asked).map(|(read, shape, cost)| (Some(read), shape, cost)),
+        Meaning::Connection(klass) => {
+            let (page, shape, cost) = compiler.page(klass, None, asked)?;
+            Ok((Some(Read::Page(page)), shape, cost))
+        }
+        Meaning::Node | Meaning::Nodes | Meaning::ObjectOf => return compiler.nodes(asked).map(|nodes| Work::Nodes(Box::new(nodes))),
+        _ => {
+            let (shape, mut cost) = compiler.record_value(&asked.field.ty, &asked.beneath)?;
+            if matches!(asked.field.means, Meaning::Write(_)) {
+                cost.own += cost::WRITE;
+            }
+            Ok((None, shape, cost))
+        }
+    };
+    let (read, shape, mut cost) = work?;
+    plan.depends_on.extend(std::mem::take(&mut compiler.depends_on));
+    plan.guards.extend(compiler.guards.iter().cloned());
+    cost.own += cost::STATEMENT;
+    Ok(match read {
+        Some(read) => Work::Fetch(Box::new(Fetch::new(
+            read,
+            compiler.operands.sources,
+            shape,
+            compiler.deferred,
+            cost,
+            compiler.guards,
+        ))),
+        None => Work::Record(Box::new(Record {
+            means: asked.field.means.clone(),
+            field: asked.field.name.clone(),
+            arguments: asked.arguments.clone(),
+            shape,
+            cost,
+        })),
+    })
+}
+
+impl<'a> Compiler<'a> {
+    /// `order(id:)`, `order(externalId:)`, …: exactly one key.
+    fn by_key(&mut self, klass: &Arc<Klass>, asked: &Asked<'a>) -> Result<(Read, Shape, Cost), Error> {
+        let mut found = Vec::new();
+        let mut known = Vec::new();
+        for argument in &asked.field.args {
+            let key: Box<dyn Fn(&mut Self) -> Result<Key, Error>> = match &argument.means {
+                InputMeaning::Key(property) => {
+                    known.push(argument.name.as_str());
+                    let Some(input) = asked.arguments.given(&argument.name) else {
+                        continue;
+                    };
+                    Box::new(move |this| {
+                        Ok(match property.kind {
+                            Kind::Id => {
+                                let fit = Fit::Id(klass.id_prefix.clone(), klass.legal.type_name.clone());
+                                Key::Id(this.operand(input, &fit)?)
+                            }
+                            Kind::Phone => Key::Unique(property.clone(), this.operand(input, &Fit::Phone)?),
+                            Kind::Decimal | Kind::Money => Key::Unique(property.clone(), this.operand(input, &Fit::Decimal)?),
+                            _ => Key::Unique(property.clone(), this.operand(input, &Fit::As)?),
+                        })
+                    })
+                }
+                InputMeaning::ContactKey(kind) => {
+                    known.push(argument.name.as_str());
+                    let Some(input) = asked.arguments.given(&argument.name) else {
+                        continue;
+                    };
+                    let fit = match kind {
+                        ContactKind::Email => Fit::Lower,
+                        ContactKind::Phone => Fit::Phone,
+                        ContactKind::ExternalId => Fit::As,
+                    };
+                    Box::new(move |this| Ok(Key::Contact(*kind, this.operand(input, &fit)?)))
+                }
+                _ => continue,
+            };
+            found.push(key);
+        }
+        let [key] = found.as_slice() else {
+            return Err(Error::bad(format!(
+                "say which {} by exactly one of {}; {} given.",
+                klass.legal.field,
+                known.join(", "),
+                match found.len() {
+                    0 => "none was".to_owned(),
+                    n => format!("{n} were"),
+                }
+            )));
+        };
+        let key = key(self)?;
+        let deleted = asked
+            .arguments
+            .given("withDeleted")
+            .and_then(|input| input.as_bool())
+            .unwrap_or(false);
+        let mut outputs = Outputs::new(klass);
+        let on = self.object_of(klass)?;
+        let (fields, mut cost) = self.object(on, &asked.beneath, &mut outputs)?;
+        cost.own += cost::ROW;
+        if outputs.list.is_empty()
+            && let Some(id) = klass.property("id")
+        {
+            outputs.value(id);
+        }
+        let read = Read::One {
+            klass: klass.clone(),
+            key,
+            deleted,
+            outputs: outputs.list,
+        };
+        Ok((read, Shape::Object(Arc::new(fields)), cost))
+    }
+
+    fn nodes(&mut self, asked: &Asked<'a>) -> Result<Nodes, Error> {
+        let lookup = match &asked.field.means {
+            Meaning::Node => Lookup::One(given(asked, "id")?),
+            Meaning::Nodes => Lookup::Many(given(asked, "ids")?),
+            _ => Lookup::Of(asked.arguments.clone()),
+        };
+        let sets: Vec<&'a SelectionSet> = asked.beneath.to_vec();
+        let site = self.site(asked.field.ty.name(), false, &sets);
+        let load = Shape::Load(site.clone());
+        let shape = match asked.field.ty.nullable() {
+            TypeRef::List(item) => Shape::List(Items {
+                shape: Box::new(load),
+                nullable: !item.is_required(),
+            }),
+            _ => load,
+        };
+        Ok(Nodes { lookup, site, shape })
+    }
+}
+
+fn given(asked: &Asked<'_>, name: &str) -> Result<super::coerce::Input, Error> {
+    asked
+        .arguments
+        .get(name)
+        .cloned()
+        .ok_or_else(|| Error::internal(format!("argument {name} is missing")))
+}
