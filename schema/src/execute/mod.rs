@@ -1,6 +1,9 @@
 //! Runs plans: from a request to the bytes of a response.
 
+pub mod change;
+pub mod definition;
 pub mod gather;
+pub mod input;
 pub mod leaf;
 pub mod record;
 pub mod tape;

@@ -4,11 +4,15 @@
 use std::sync::Arc;
 
 use klio_entities::klass::fault::Code;
-use klio_entities::klass::kind::EnumValue;
+use klio_entities::klass::kind::{EnumValue, Part};
 use klio_entities::klass::property::Writable;
-use klio_entities::klass::relationship::{Cardinality, OnDelete};
-use klio_entities::klass::{End, Fault, Kind, Klass, ObjectId, Property, Registry, Value};
-use serde_json::{Value as Json, json};
+use klio_entities::klass::relationship::{Cardinality, Side};
+use klio_entities::klass::{Actor, End, Fault, Kind, Klass, ObjectId, Property, Registry};
+use serde_json::{Map, Value as Json};
+
+use super::definition;
+use crate::names;
+use crate::types::kinds;
 
 /// What a field of a record holds.
 #[derive(Clone, Debug)]
@@ -28,8 +32,10 @@ pub enum Cell {
 pub enum Record {
     /// A klass's definition: type `Klass`.
     Klass(Arc<Registry>, Arc<Klass>),
-    /// A property's definition: type `KlassProperty`.
-    Property(Arc<Property>),
+    /// A property's definition: type `KlassProperty`; with the name from which its type's name is made if it has none of its own.
+    Property(Arc<Property>, Arc<str>),
+    /// A part of an object kind: type `KlassPart`.
+    Part(Part),
     /// A value of an enum property: type `KlassEnumValue`.
     EnumValue(EnumValue),
     /// A relationship seen from a klass: type `KlassRelationship`.
@@ -44,11 +50,13 @@ impl Cell {
     /// `null`.
     pub const NULL: Cell = Cell::Leaf(Json::Null);
 
-    fn text(text: impl Into<String>) -> Self {
+    /// A text.
+    pub fn text(text: impl Into<String>) -> Self {
         Cell::Leaf(Json::String(text.into()))
     }
 
-    fn optional(text: &Option<String>) -> Self {
+    /// A text or null.
+    pub fn optional(text: &Option<String>) -> Self {
         text.as_ref().map_or(Cell::NULL, |t| Cell::text(t.as_str()))
     }
 }
@@ -65,6 +73,7 @@ impl Record {
         match self {
             Record::Klass(..) => "Klass",
             Record::Property(..) => "KlassProperty",
+            Record::Part(..) => "KlassPart",
             Record::EnumValue(..) => "KlassEnumValue",
             Record::Relationship(..) => "KlassRelationship",
             Record::Fault(..) => "UserError",
@@ -76,7 +85,15 @@ impl Record {
     pub fn field(&self, name: &str) -> Cell {
         match self {
             Record::Klass(registry, klass) => klass_field(registry, klass, name),
-            Record::Property(property) => property_field(property, name),
+            Record::Property(property, owner) => property_field(property, owner, name),
+            Record::Part(part) => match name {
+                "name" => Cell::text(&part.name),
+                "kind" => Cell::text(definition::kind_name(&part.kind)),
+                "list" => matches!(part.kind, Kind::List(_)).into(),
+                "required" => part.required.into(),
+                "description" => Cell::optional(&part.description),
+                _ => Cell::NULL,
+            },
             Record::EnumValue(value) => match name {
                 "value" => Cell::text(&value.value),
                 "name" => Cell::text(&value.legal),
@@ -102,42 +119,51 @@ fn klass_field(registry: &Arc<Registry>, klass: &Arc<Klass>, name: &str) -> Cell
     match name {
         "name" => Cell::text(&klass.name),
         "plural" => Cell::text(&klass.plural),
-        "type" | "typeName" => Cell::text(&klass.legal.type_name),
-        "field" => Cell::text(&klass.legal.field),
-        "pluralField" => Cell::text(&klass.legal.plural),
+        "typeName" => Cell::text(&klass.legal.type_name),
+        "fieldName" => Cell::text(&klass.legal.field),
+        "pluralFieldName" => Cell::text(&klass.legal.plural),
         "idPrefix" => Cell::text(&klass.id_prefix),
-        "displayName" => Cell::text(klass.display_name.as_deref().unwrap_or(&klass.name)),
+        "displayName" => Cell::optional(&klass.display_name),
         "description" => Cell::optional(&klass.description),
         "icon" => Cell::optional(&klass.icon),
         "color" => Cell::optional(&klass.color),
-        "status" => Cell::text(if klass.enabled { "ENABLED" } else { "DISABLED" }),
+        "enabled" => klass.enabled.into(),
         "standard" => klass.standard.into(),
         "title" => Cell::text(&klass.title),
-        "timeline" => klass.timeline.as_ref().map_or(Cell::NULL, |timeline| {
-            Cell::Record(Record::Made("KlassTimeline".into(), vec![("at", Cell::text(&timeline.at))]))
-        }),
-        "properties" => Cell::List(klass.properties.iter().map(|p| Cell::Record(Record::Property(p.clone()))).collect()),
-        "relationships" => Cell::List(
-            klass
-                .ends
-                .iter()
-                .map(|e| Cell::Record(Record::Relationship(registry.clone(), e.clone())))
-                .collect(),
-        ),
+        "onTimeline" => klass.timeline.is_some().into(),
+        "timelineAt" => klass.timeline.as_ref().map_or(Cell::NULL, |timeline| Cell::text(&timeline.at)),
+        "properties" => properties(&klass.properties, &klass.legal.type_name),
+        "relationships" => {
+            let record = |end: &Arc<End>| Cell::Record(Record::Relationship(registry.clone(), end.clone()));
+            // Klasses that are disabled are not in the schema, so what leads to them alone is not told either.
+            let shown = |end: &&Arc<End>| end.to.iter().any(|to| registry.klass(to).is_some_and(|k| k.enabled));
+            Cell::List(klass.ends.iter().filter(shown).map(record).collect())
+        }
         "views" => Cell::Leaf(klass.views.clone()),
+        "definition" => Cell::Leaf(definition::of(registry, klass)),
         _ => Cell::NULL,
     }
 }
 
-fn property_field(property: &Property, name: &str) -> Cell {
-    let validation = &property.validation;
+/// Records of properties; `owner` is the name from which those of their types that have none of their own are made.
+fn properties(all: &[Arc<Property>], owner: &str) -> Cell {
+    let owner: Arc<str> = owner.into();
+    Cell::List(
+        all.iter()
+            .map(|p| Cell::Record(Record::Property(p.clone(), owner.clone())))
+            .collect(),
+    )
+}
+
+fn property_field(property: &Property, owner: &str, name: &str) -> Cell {
     match name {
         "name" => Cell::text(&property.name),
-        "field" => Cell::text(&property.legal),
+        "fieldName" => Cell::text(&property.legal),
+        "typeName" => Cell::text(kinds::output(property.kind.item(), owner, &property.legal).name()),
         "aliases" => Cell::List(property.aliases.iter().map(|a| Cell::text(&a.legal)).collect()),
-        "kind" => Cell::text(kind_name(property.kind.item())),
+        "kind" => Cell::text(definition::kind_name(&property.kind)),
         "list" => matches!(property.kind, Kind::List(_)).into(),
-        "displayName" => Cell::text(property.display_name.as_deref().unwrap_or(&property.name)),
+        "displayName" => Cell::optional(&property.display_name),
         "description" => Cell::optional(&property.description),
         "deprecated" => Cell::optional(&property.deprecated),
         "required" => property.required.into(),
@@ -148,7 +174,7 @@ fn property_field(property: &Property, name: &str) -> Cell {
         "writable" => (property.writable != Writable::Never).into(),
         "system" => property.system.into(),
         "standard" => property.standard.into(),
-        "default" => property.default.as_ref().map_or(Cell::NULL, |v| Cell::Leaf(value_json(v))),
+        "default" => property.default.as_ref().map_or(Cell::NULL, |v| Cell::Leaf(v.to_json())),
         "values" => match property.kind.item() {
             Kind::Enum(kind) => Cell::List(kind.values.iter().map(|v| Cell::Record(Record::EnumValue(v.clone()))).collect()),
             _ => Cell::NULL,
@@ -157,11 +183,19 @@ fn property_field(property: &Property, name: &str) -> Cell {
             Kind::Tree { paths } => Cell::List(paths.iter().map(Cell::text).collect()),
             _ => Cell::NULL,
         },
-        "min" => validation.min.as_ref().map_or(Cell::NULL, |v| Cell::Leaf(value_json(v))),
-        "max" => validation.max.as_ref().map_or(Cell::NULL, |v| Cell::Leaf(value_json(v))),
-        "minLength" => validation.min_length.map_or(Cell::NULL, |n| Cell::Leaf(json!(n))),
-        "maxLength" => validation.max_length.map_or(Cell::NULL, |n| Cell::Leaf(json!(n))),
-        "pattern" => Cell::optional(&validation.pattern),
+        "parts" => match property.kind.item() {
+            Kind::Object(kind) => Cell::List(kind.parts.iter().map(|p| Cell::Record(Record::Part(p.clone()))).collect()),
+            _ => Cell::NULL,
+        },
+        "validation" => {
+            let mut rules = Map::new();
+            definition::validation(&property.validation, &mut rules);
+            if rules.is_empty() {
+                Cell::NULL
+            } else {
+                Cell::Leaf(Json::Object(rules))
+            }
+        }
         _ => Cell::NULL,
     }
 }
@@ -170,51 +204,29 @@ fn end_field(registry: &Arc<Registry>, end: &End, name: &str) -> Cell {
     let relationship = &end.relationship;
     match name {
         "name" => Cell::text(&relationship.name),
-        "field" => Cell::text(&end.legal),
-        "cardinality" => Cell::text(match end.cardinality {
-            Cardinality::One => "ONE",
-            Cardinality::Many => "MANY",
-        }),
-        // Klasses that are disabled are not in the schema, so they are not told here either.
-        "to" => Cell::List(
-            end.to
-                .iter()
-                .filter_map(|name| registry.klass(name))
-                .filter(|k| k.enabled)
-                .map(|k| Cell::Record(Record::Klass(registry.clone(), k.clone())))
-                .collect(),
-        ),
-        "inverse" => inverse(registry, end).map_or(Cell::NULL, |it| Cell::text(&it.legal)),
-        "declaredHere" => (end.side == klio_entities::klass::relationship::Side::From).into(),
-        "required" => (relationship.required && end.side == klio_entities::klass::relationship::Side::From).into(),
-        "onDelete" => Cell::text(match relationship.on_delete {
-            OnDelete::Restrict => "RESTRICT",
-            OnDelete::Unlink => "UNLINK",
-            OnDelete::Cascade => "CASCADE",
-        }),
-        "properties" => Cell::List(
-            relationship
-                .properties
-                .iter()
-                .map(|p| Cell::Record(Record::Property(p.clone())))
-                .collect(),
-        ),
+        "fieldName" => Cell::text(&end.legal),
+        "many" => (end.cardinality == Cardinality::Many).into(),
+        "to" => {
+            let shown = end.to.iter().filter(|to| registry.klass(to).is_some_and(|k| k.enabled));
+            Cell::List(shown.map(Cell::text).collect())
+        }
+        "inverse" => (end.side == Side::To).into(),
+        "required" => (relationship.required && end.side == Side::From).into(),
+        "onDelete" => Cell::text(definition::on_delete(relationship.on_delete)),
+        "properties" => {
+            let from = registry
+                .klass(&relationship.klass)
+                .map_or(relationship.klass.as_str(), |k| k.legal.type_name.as_str());
+            properties(&relationship.properties, &names::of_property(from, &relationship.name))
+        }
         "description" => Cell::optional(&end.description),
         "deprecated" => Cell::optional(&end.deprecated),
-        "standard" => relationship.standard.into(),
+        "aliases" => Cell::List(end.aliases.iter().map(|a| Cell::text(&a.legal)).collect()),
         _ => Cell::NULL,
     }
 }
 
-/// The same relationship as it is followed from the other side.
-fn inverse<'a>(registry: &'a Registry, end: &End) -> Option<&'a Arc<End>> {
-    let far = registry.klass(end.to.first()?)?;
-    far.ends
-        .iter()
-        .find(|e| e.side != end.side && e.relationship.klass == end.relationship.klass && e.relationship.name == end.relationship.name)
-}
-
-/// The name of a fault's code in the schema (`UserErrorCode`).
+/// The name of a fault's code in the schema (`ErrorCode`).
 pub fn code_name(code: Code) -> &'static str {
     match code {
         Code::BadInput => "BAD_INPUT",
@@ -230,45 +242,39 @@ pub fn code_name(code: Code) -> &'static str {
     }
 }
 
-/// The name of a kind in the schema (`KlassPropertyKind`).
-pub fn kind_name(kind: &Kind) -> &'static str {
-    match kind {
-        Kind::Id => "ID",
-        Kind::Actor => "ACTOR",
-        Kind::String => "STRING",
-        Kind::Text => "TEXT",
-        Kind::Integer { big: false } => "INTEGER",
-        Kind::Integer { big: true } => "BIG_INTEGER",
-        Kind::Decimal => "DECIMAL",
-        Kind::Boolean => "BOOLEAN",
-        Kind::Date => "DATE",
-        Kind::DateTime => "DATETIME",
-        Kind::Url => "URL",
-        Kind::Email => "EMAIL",
-        Kind::Phone => "PHONE",
-        Kind::Enum(_) => "ENUM",
-        Kind::Tree { .. } => "TREE",
-        Kind::Money => "MONEY",
-        Kind::Json => "JSON",
-        Kind::Object(_) => "OBJECT",
-        // `item()` was taken before; a list of lists does not exist.
-        Kind::List(item) => kind_name(item),
-    }
-}
-
-/// A value as JSON for people: decimals as strings, instants by RFC 3339.
-pub fn value_json(value: &Value) -> Json {
-    match value {
-        Value::Null => Json::Null,
-        Value::Bool(it) => json!(it),
-        Value::Integer(it) => json!(it),
-        Value::Decimal(it) => json!(it.normalize().to_string()),
-        Value::String(it) => json!(it),
-        Value::Date(it) => json!(it.to_string()),
-        Value::DateTime(it) => json!(it.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)),
-        Value::Id(it) => json!(it.to_string()),
-        Value::Money { amount, currency } => json!({"amount": amount.normalize().to_string(), "currency": currency}),
-        Value::Json(it) => it.clone(),
-        Value::List(items) => Json::Array(items.iter().map(value_json).collect()),
-    }
+/// Who asks: type `Viewer`.
+pub fn viewer(actor: &Actor) -> Record {
+    use klio_entities::klass::actor::{ActorKind, Role};
+    let kind = match actor.kind {
+        ActorKind::User => "USER",
+        ActorKind::Token => "TOKEN",
+        ActorKind::System => "SYSTEM",
+    };
+    let role = match actor.role {
+        Role::Reader => "READER",
+        Role::Agent => "AGENT",
+        Role::Admin => "ADMIN",
+        Role::Owner => "OWNER",
+    };
+    Record::Made(
+        "Viewer".into(),
+        vec![
+            ("kind", Cell::text(kind)),
+            (
+                "id",
+                if actor.id.is_nil() {
+                    Cell::NULL
+                } else {
+                    Cell::text(actor.id.to_string())
+                },
+            ),
+            ("name", Cell::text(&actor.name)),
+            ("role", Cell::text(role)),
+            ("org", Cell::text(actor.org.0.to_string())),
+            ("canWrite", actor.role.can_write().into()),
+            ("canDestroy", actor.role.can_destroy().into()),
+            ("canDefine", actor.role.can_define().into()),
+            ("seesSensitive", actor.role.sees_sensitive().into()),
+        ],
+    )
 }

@@ -40,7 +40,7 @@ pub(super) fn scalar(kind: &Kind) -> Option<&'static str> {
 }
 
 /// The output type of a kind, nullable. `owner` and `property` name the types of kinds that share none.
-pub(super) fn output(kind: &Kind, owner: &str, property: &str) -> TypeRef {
+pub(crate) fn output(kind: &Kind, owner: &str, property: &str) -> TypeRef {
     match kind {
         Kind::Actor => t("Actor"),
         Kind::Money => t("Money"),

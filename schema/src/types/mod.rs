@@ -18,7 +18,7 @@ mod base;
 pub mod emit;
 mod filter;
 mod input;
-mod kinds;
+pub(crate) mod kinds;
 pub mod model;
 mod object;
 mod record;
