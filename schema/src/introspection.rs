@@ -56,15 +56,17 @@ pub fn answer(schema: &dynamic::Schema, document: ExecutableDocument, variables:
     now(schema, request)
 }
 
-/// `{"data":…}` or `{"errors":…}` of [`answer`].
-pub fn answer_bytes(
-    schema: &dynamic::Schema,
-    document: ExecutableDocument,
-    variables: Variables,
-    operation: Option<&str>,
-) -> Result<Bytes, serde_json::Error> {
-    serde_json::to_vec(&answer(schema, document, variables, operation)).map(Bytes::from)
+/// [`answer`] as JSON: `{"data":…}`, with `errors` where there are any.
+pub fn answer_bytes(schema: &dynamic::Schema, document: ExecutableDocument, variables: Variables, operation: Option<&str>) -> Bytes {
+    match serde_json::to_vec(&answer(schema, document, variables, operation)) {
+        Ok(json) => json.into(),
+        // A response holds nothing that JSON cannot say.
+        Err(_) => UNANSWERED,
+    }
 }
+
+/// What cannot happen, said rather than hidden.
+pub(crate) const UNANSWERED: Bytes = Bytes::from_static(b"{\"data\":null,\"errors\":[{\"message\":\"introspection was not answered\"}]}");
 
 /// Nothing in it waits: every resolver answers at once.
 fn now(schema: &dynamic::Schema, request: Request) -> Response {

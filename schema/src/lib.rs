@@ -1,5 +1,6 @@
 //! The klasses, said in GraphQL: names, types, plans, execution. No SQL text and no HTTP here.
 
+pub mod catalog;
 pub mod error;
 pub mod execute;
 pub mod introspection;

@@ -1,0 +1,364 @@
+//! Orgs' schemas in memory: those used recently, each made once per version of the org's klasses, and never older than it may be.
+//!
+//! A change of klasses on this node is told by [`Catalog::changed`]: the next request waits for the new schema. Changes on other
+//! nodes are found by asking the database for the version, at most once in [`Settings::check_every`] for each org, by one request
+//! while the others go on. A request keeps the schema with which it began.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use async_graphql::parser::types::ExecutableDocument;
+use async_graphql::{Variables, dynamic};
+use async_trait::async_trait;
+use bytes::Bytes;
+use klio_entities::klass::{Faults, OrgId, Registry};
+use quick_cache::sync::Cache;
+use sha2::{Digest, Sha256};
+
+use crate::types::model::Types;
+use crate::{introspection, sdl, types};
+
+/// Where registries come from: the store, or a test's own.
+#[async_trait]
+pub trait Source: Send + Sync + 'static {
+    /// The present version of an org's klasses; cheap.
+    async fn version(&self, org: OrgId) -> Result<u64, SourceError>;
+    /// The present registry of an org.
+    async fn registry(&self, org: OrgId) -> Result<Arc<Registry>, SourceError>;
+}
+
+/// Why a source has no answer, as it says it.
+pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why there is no schema.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The registry could not be read.
+    #[error("the klasses could not be read: {0}")]
+    Source(SourceError),
+    /// The klasses cannot be said in GraphQL.
+    #[error("the klasses make no schema: {0}")]
+    Klasses(#[from] Faults),
+    /// async-graphql refused the types: a fault of ours.
+    #[error("the types make no schema: {0}")]
+    Types(String),
+}
+
+/// How much is kept, and how often other nodes' changes are looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Orgs whose schemas are kept.
+    pub orgs: usize,
+    /// Plans kept for each org.
+    pub plans: usize,
+    /// Bytes of introspection answers kept for each org.
+    pub introspection_bytes: u64,
+    /// How long a version is believed.
+    pub check_every: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            orgs: 256,
+            plans: 2_000,
+            introspection_bytes: 32 << 20,
+            check_every: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Orgs' schemas.
+pub struct Catalog {
+    source: Arc<dyn Source>,
+    settings: Settings,
+    slots: Cache<OrgId, Arc<Slot>>,
+    started: Instant,
+}
+
+/// An org's place in the catalog.
+#[derive(Default)]
+struct Slot {
+    schema: ArcSwapOption<OrgSchema>,
+    /// When the version is next asked for, in milliseconds of the catalog's life.
+    next_check: AtomicU64,
+    /// Rises with each [`Catalog::changed`].
+    wanted: AtomicU64,
+    /// The `wanted` that `schema` satisfies.
+    done: AtomicU64,
+    /// One build at a time.
+    build: tokio::sync::Mutex<()>,
+}
+
+/// What names a plan among those of one schema: document, operation, rights and the shape of the variables, hashed.
+pub type PlanKey = [u8; 32];
+
+/// Plans of one schema, by use.
+pub type Plans = Cache<PlanKey, Arc<dyn std::any::Any + Send + Sync>>;
+
+/// An org's schema at one version.
+pub struct OrgSchema {
+    /// Its klasses.
+    pub registry: Arc<Registry>,
+    /// Its types.
+    pub types: Types,
+    /// The same, as async-graphql has them.
+    pub dynamic: dynamic::Schema,
+    /// Its text.
+    pub sdl: Bytes,
+    /// Plans made for it.
+    pub plans: Plans,
+    answers: Cache<PlanKey, Bytes, ByBytes>,
+}
+
+impl std::fmt::Debug for OrgSchema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OrgSchema")
+            .field("org", &self.registry.org)
+            .field("version", &self.registry.version)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl quick_cache::Weighter<PlanKey, Bytes> for ByBytes {
+    fn weight(&self, _: &PlanKey, answer: &Bytes) -> u64 {
+        answer.len() as u64
+    }
+}
+
+impl OrgSchema {
+    /// Makes the schema of a registry. Takes tens of milliseconds for hundreds of klasses: not for an async thread.
+    pub fn build(registry: &Arc<Registry>, settings: &Settings) -> Result<Self, CatalogError> {
+        let types = types::build(registry)?;
+        let dynamic = types::emit::emit(&types).map_err(|error| CatalogError::Types(error.to_string()))?;
+        let sdl = Bytes::from(sdl::print(&types));
+        Ok(Self {
+            registry: Arc::clone(registry),
+            types,
+            dynamic,
+            sdl,
+            plans: Cache::new(settings.plans),
+            answers: Cache::with_weighter(16, settings.introspection_bytes, ByBytes),
+        })
+    }
+
+    /// Answers an operation of `__schema`, `__type` and `__typename` alone: the whole response as JSON. `text` is the document's
+    /// text, by which the answer is kept.
+    pub async fn introspect(
+        self: &Arc<Self>,
+        text: &str,
+        document: ExecutableDocument,
+        variables: Variables,
+        operation: Option<&str>,
+    ) -> Bytes {
+        let mut hash = Sha256::new();
+        for part in [text, operation.unwrap_or_default()] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        hash.update(serde_json::to_vec(&variables).unwrap_or_default());
+        let key: PlanKey = hash.finalize().into();
+        let (schema, operation) = (Arc::clone(self), operation.map(str::to_owned));
+        let made = self.answers.get_or_insert_async(&key, async move {
+            tokio::task::spawn_blocking(move || introspection::answer_bytes(&schema.dynamic, document, variables, operation.as_deref()))
+                .await
+        });
+        match made.await {
+            Ok(answer) => answer,
+            // Only when the runtime shuts down or the answer was lost to a panic.
+            Err(error) => {
+                tracing::error!(%error, "introspection was not answered");
+                introspection::UNANSWERED
+            }
+        }
+    }
+}
+
+impl Catalog {
+    /// An empty catalog.
+    pub fn new(source: Arc<dyn Source>, settings: Settings) -> Self {
+        Self {
+            source,
+            settings,
+            slots: Cache::new(settings.orgs.max(1)),
+            started: Instant::now(),
+        }
+    }
+
+    /// The org's schema, as new as it must be.
+    pub async fn schema(&self, org: OrgId) -> Result<Arc<OrgSchema>, CatalogError> {
+        let slot = self.slot(org);
+        if slot.wanted.load(Ordering::Acquire) == slot.done.load(Ordering::Acquire)
+            && let Some(schema) = slot.schema.load_full()
+        {
+            let now = self.now();
+            let due = slot.next_check.load(Ordering::Relaxed);
+            let mine = now >= due
+                && slot
+                    .next_check
+                    .compare_exchange(due, self.after(now), Ordering::Relaxed, Ordering::Relaxed)
+                    .is_ok();
+            if !mine {
+                return Ok(schema);
+            }
+            return match self.renew(org, &slot).await {
+                Err(CatalogError::Source(error)) => {
+                    // Whoever reads next hears of an outage from the read itself; what is known stays good until then.
+                    tracing::warn!(%error, "the version of the klasses could not be read");
+                    Ok(schema)
+                }
+                other => other,
+            };
+        }
+        self.renew(org, &slot).await
+    }
+
+    /// Klasses of an org were changed by this node (or found to be newer): the next request waits for the new schema.
+    pub fn changed(&self, org: OrgId) {
+        self.slot(org).wanted.fetch_add(1, Ordering::Release);
+    }
+
+    /// Asks for the version and builds when it is another one. One at a time; those that waited find the work done.
+    async fn renew(&self, org: OrgId, slot: &Slot) -> Result<Arc<OrgSchema>, CatalogError> {
+        let _one = slot.build.lock().await;
+        // Read before the version: what changes later is another wish.
+        let wanted = slot.wanted.load(Ordering::Acquire);
+        let present = slot.schema.load_full();
+        let version = self.source.version(org).await.map_err(CatalogError::Source)?;
+        if let Some(schema) = present
+            && schema.registry.version == version
+        {
+            slot.done.store(wanted, Ordering::Release);
+            return Ok(schema);
+        }
+        let registry = self.source.registry(org).await.map_err(CatalogError::Source)?;
+        let settings = self.settings;
+        let began = Instant::now();
+        let made = tokio::task::spawn_blocking(move || OrgSchema::build(&registry, &settings)).await;
+        let schema = Arc::new(made.map_err(|error| CatalogError::Types(error.to_string()))??);
+        tracing::debug!(version = schema.registry.version, took = ?began.elapsed(), "schema built");
+        slot.schema.store(Some(Arc::clone(&schema)));
+        slot.next_check.store(self.after(self.now()), Ordering::Relaxed);
+        slot.done.store(wanted, Ordering::Release);
+        Ok(schema)
+    }
+
+    fn slot(&self, org: OrgId) -> Arc<Slot> {
+        let made: Result<_, std::convert::Infallible> = self.slots.get_or_insert_with(&org, || Ok(Arc::default()));
+        match made {
+            Ok(slot) => slot,
+            Err(never) => match never {},
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    fn after(&self, now: u64) -> u64 {
+        now + self.settings.check_every.as_millis() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::types::testing;
+
+    /// A source whose version the test sets, and which counts what it is asked.
+    #[derive(Default)]
+    struct Counted {
+        version: AtomicU64,
+        versions: AtomicUsize,
+        registries: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl Source for Counted {
+        async fn version(&self, _: OrgId) -> Result<u64, SourceError> {
+            self.versions.fetch_add(1, Ordering::SeqCst);
+            Ok(self.version.load(Ordering::SeqCst))
+        }
+        async fn registry(&self, _: OrgId) -> Result<Arc<Registry>, SourceError> {
+            self.registries.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let mut registry = (*testing::shop()).clone();
+            registry.version = self.version.load(Ordering::SeqCst);
+            Ok(Arc::new(registry))
+        }
+    }
+
+    fn catalog(check_every: Duration) -> (Arc<Counted>, Arc<Catalog>) {
+        let source = Arc::new(Counted::default());
+        source.version.store(1, Ordering::SeqCst);
+        let settings = Settings {
+            check_every,
+            ..Settings::default()
+        };
+        (Arc::clone(&source), Arc::new(Catalog::new(source, settings)))
+    }
+
+    #[tokio::test]
+    async fn many_at_once_build_once() -> Result<(), CatalogError> {
+        let (source, catalog) = catalog(Duration::from_secs(60));
+        let org = OrgId(uuid::Uuid::nil());
+        let tasks: Vec<_> = (0..20)
+            .map(|_| {
+                let catalog = Arc::clone(&catalog);
+                tokio::spawn(async move { catalog.schema(org).await.map(|s| s.registry.version) })
+            })
+            .collect();
+        for task in tasks {
+            assert_eq!(task.await.map_err(|e| CatalogError::Types(e.to_string()))??, 1);
+        }
+        assert_eq!(source.registries.load(Ordering::SeqCst), 1);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn own_changes_are_seen_at_once_and_foreign_ones_by_asking() -> Result<(), CatalogError> {
+        let (source, catalog) = catalog(Duration::from_millis(50));
+        let org = OrgId(uuid::Uuid::nil());
+        let old = catalog.schema(org).await?;
+        source.version.store(2, Ordering::SeqCst);
+        assert_eq!(catalog.schema(org).await?.registry.version, 1, "not asked again so soon");
+        catalog.changed(org);
+        assert_eq!(catalog.schema(org).await?.registry.version, 2, "own change");
+        assert_eq!(old.registry.version, 1, "a request under way keeps its schema");
+        source.version.store(3, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        assert_eq!(catalog.schema(org).await?.registry.version, 3, "another node's change");
+        let asked = source.versions.load(Ordering::SeqCst);
+        for _ in 0..100 {
+            catalog.schema(org).await?;
+        }
+        assert!(
+            source.versions.load(Ordering::SeqCst) <= asked + 2,
+            "the version is not asked for by each request"
+        );
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn introspection_is_answered_and_kept() -> Result<(), CatalogError> {
+        let (_, catalog) = catalog(Duration::from_secs(60));
+        let schema = catalog.schema(OrgId(uuid::Uuid::nil())).await?;
+        let text = "{ __type(name: \"OrderKey\") { isOneOf inputFields { name type { name } } } __schema { queryType { name } } }";
+        let parse = || async_graphql::parser::parse_query(text).map_err(|e| CatalogError::Types(e.to_string()));
+        let first = schema.introspect(text, parse()?, Variables::default(), None).await;
+        let answer: serde_json::Value = serde_json::from_slice(&first).map_err(|e| CatalogError::Types(e.to_string()))?;
+        assert_eq!(answer["data"]["__schema"]["queryType"]["name"], "Query");
+        assert_eq!(answer["data"]["__type"]["isOneOf"], true);
+        assert_eq!(answer["data"]["__type"]["inputFields"][0]["name"], "id");
+        let second = schema.introspect(text, parse()?, Variables::default(), None).await;
+        assert_eq!(first.as_ptr(), second.as_ptr(), "the same bytes, not made again");
+        Ok(())
+    }
+}
