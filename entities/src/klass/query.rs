@@ -100,7 +100,7 @@ pub struct Page {
 /// The rows of a page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rows {
-    /// By what; the id is appended, so the order is total.
+    /// By what; the id is appended in the direction of the last key (ascending without one), so the order is total.
     pub order: Vec<Order>,
     /// Which part.
     pub window: Window,

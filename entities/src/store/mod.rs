@@ -15,6 +15,8 @@ pub mod config;
 pub mod driver;
 pub mod error;
 pub mod org;
+mod read;
+pub mod sql;
 pub mod tx;
 
 #[cfg(test)]
@@ -35,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) connection: DatabaseConnection,
     /// SQLite: the queue of the one writer. Postgres writes over `connection`.
     pub(crate) writer: Option<tx::Writer>,
+    /// SQLite: the threads that read. Postgres reads over `connection`.
+    pub(crate) readers: Option<driver::sqlite::Readers>,
 }
 
 impl std::fmt::Debug for Store {
@@ -48,13 +52,15 @@ impl Store {
     /// Connects. Makes a SQLite file that is not there; runs no migration.
     pub async fn open(config: &StoreConfig) -> Result<Store, StoreError> {
         let dialect = config.dialect()?;
-        let (connection, writer) = match dialect {
-            Dialect::Postgres => (driver::pool::postgres(config).await?, None),
+        let (connection, writer, readers) = match dialect {
+            Dialect::Postgres => (driver::pool::postgres(config).await?, None, None),
             Dialect::Sqlite => {
                 // The writer's connection comes first: it makes the file and sets WAL, which the others then find.
                 let writer = driver::pool::sqlite(config, 1).await?;
                 let connection = driver::pool::sqlite(config, config.max_connections.max(1)).await?;
-                (connection, Some(tx::Writer::start(writer)))
+                let path = std::path::Path::new(config.sqlite_path().unwrap_or_default());
+                let readers = driver::sqlite::Readers::open(path, config.readers, config.statement_timeout)?;
+                (connection, Some(tx::Writer::start(writer)), Some(readers))
             }
         };
         Ok(Store(Arc::new(Shared {
@@ -62,6 +68,7 @@ impl Store {
             dialect,
             connection,
             writer,
+            readers,
         })))
     }
 

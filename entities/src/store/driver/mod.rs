@@ -1,4 +1,6 @@
 //! Connections: what is special to each driver.
 
 pub mod pool;
+pub mod postgres;
+pub mod sqlite;
 pub mod sqlite_functions;
