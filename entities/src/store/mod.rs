@@ -17,6 +17,7 @@ pub mod error;
 pub mod org;
 mod read;
 pub mod sql;
+pub mod token;
 pub mod tx;
 
 #[cfg(test)]
