@@ -12,8 +12,11 @@ use klio_migrations::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 
 pub mod config;
+pub mod ddl;
+pub mod ddl_steps;
 pub mod driver;
 pub mod error;
+pub mod klasses;
 pub mod org;
 mod read;
 pub mod sql;
@@ -40,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) writer: Option<tx::Writer>,
     /// SQLite: the threads that read. Postgres reads over `connection`.
     pub(crate) readers: Option<driver::sqlite::Readers>,
+    pub(crate) registries: klasses::Registries,
 }
 
 impl std::fmt::Debug for Store {
@@ -70,6 +74,7 @@ impl Store {
             connection,
             writer,
             readers,
+            registries: klasses::Registries::default(),
         })))
     }
 

@@ -85,7 +85,9 @@ impl Store {
             created_at: Utc::now(),
             last_used_at: None,
         };
-        token::Entity::insert(token::ActiveModel::from(row.clone())).exec_without_returning(self.connection()).await?;
+        token::Entity::insert(token::ActiveModel::from(row.clone()))
+            .exec_without_returning(self.connection())
+            .await?;
         Ok((text, from_row(row)?))
     }
 
@@ -94,7 +96,10 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn token_by_hash(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
-        let row = token::Entity::find().filter(token::Column::Hash.eq(hash.to_vec())).one(self.connection()).await?;
+        let row = token::Entity::find()
+            .filter(token::Column::Hash.eq(hash.to_vec()))
+            .one(self.connection())
+            .await?;
         row.map(from_row).transpose()
     }
 
@@ -107,7 +112,11 @@ impl Store {
         if let Some(org) = org {
             find = find.filter(token::Column::OrgId.eq(org.0));
         }
-        let rows = find.order_by_asc(token::Column::OrgId).order_by_asc(token::Column::CreatedAt).all(self.connection()).await?;
+        let rows = find
+            .order_by_asc(token::Column::OrgId)
+            .order_by_asc(token::Column::CreatedAt)
+            .all(self.connection())
+            .await?;
         rows.into_iter().map(from_row).collect()
     }
 
@@ -117,7 +126,10 @@ impl Store {
     /// What the database says.
     pub async fn revoke_token(&self, org: OrgId, id: Uuid) -> Result<bool, StoreError> {
         let done = token::Entity::update_many()
-            .set(token::ActiveModel { revoked_at: ActiveValue::Set(Some(Utc::now())), ..Default::default() })
+            .set(token::ActiveModel {
+                revoked_at: ActiveValue::Set(Some(Utc::now())),
+                ..Default::default()
+            })
             .filter(token::Column::Id.eq(id))
             .filter(token::Column::OrgId.eq(org.0))
             .filter(token::Column::RevokedAt.is_null())
@@ -153,7 +165,10 @@ impl Store {
     pub async fn touch_tokens(&self, ids: &[Uuid], at: DateTime<Utc>) -> Result<(), StoreError> {
         for part in ids.chunks(5_000) {
             token::Entity::update_many()
-                .set(token::ActiveModel { last_used_at: ActiveValue::Set(Some(at)), ..Default::default() })
+                .set(token::ActiveModel {
+                    last_used_at: ActiveValue::Set(Some(at)),
+                    ..Default::default()
+                })
                 .filter(token::Column::Id.is_in(part.iter().copied()))
                 .exec(self.connection())
                 .await?;
@@ -174,7 +189,9 @@ pub fn role_name(role: Role) -> &'static str {
 
 /// The role of this name.
 pub fn role_of(name: &str) -> Option<Role> {
-    [Role::Reader, Role::Agent, Role::Admin, Role::Owner].into_iter().find(|role| role_name(*role) == name)
+    [Role::Reader, Role::Agent, Role::Admin, Role::Owner]
+        .into_iter()
+        .find(|role| role_name(*role) == name)
 }
 
 fn from_row(row: token::Model) -> Result<Token, StoreError> {
@@ -230,7 +247,10 @@ mod tests {
             assert_eq!(store.standing_tokens(&both).await.expect("a list"), [short.id]);
             let found = store.token_by_hash(&hash(&text)).await.expect("a look-up").expect("the token");
             assert!(!found.is_valid(Utc::now()));
-            assert!(matches!(store.create_token(acme, " ", Role::Agent, None).await, Err(StoreError::Faults(_))));
+            assert!(matches!(
+                store.create_token(acme, " ", Role::Agent, None).await,
+                Err(StoreError::Faults(_))
+            ));
         })
         .await;
     }
