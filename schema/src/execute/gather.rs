@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use indexmap::{IndexMap, IndexSet};
-use klio_entities::klass::Klass;
+use klio_entities::klass::{Klass, Registry};
 use uuid::Uuid;
 
 use super::leaf;
 use super::record::{Cell, Record};
 use super::tape::Tag;
-use super::write::{Answer, Node, child, window_rows};
+use super::write::{Answer, EntryKind, Node, child, entry_of, window_rows};
 use crate::plan::shape::{Fields, From, Shape};
 use crate::plan::site::Site;
 use crate::plan::timeline::Timeline;
 
 /// What is still to be read.
-#[derive(Default)]
-pub struct Wanted {
+pub struct Wanted<'r> {
+    registry: &'r Registry,
     /// By place and klass: the ids.
     pub objects: IndexMap<(usize, String), (Arc<Site>, Arc<Klass>, IndexSet<Uuid>)>,
     /// By place: the customers.
@@ -25,7 +25,17 @@ pub struct Wanted {
     pub records: Vec<(Arc<Site>, Record)>,
 }
 
-impl Wanted {
+impl<'r> Wanted<'r> {
+    /// Nothing so far. The registry tells the klasses that answers name.
+    pub fn new(registry: &'r Registry) -> Self {
+        Self {
+            registry,
+            objects: IndexMap::new(),
+            timelines: IndexMap::new(),
+            records: Vec::new(),
+        }
+    }
+
     /// Nothing is.
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty() && self.timelines.is_empty() && self.records.is_empty()
@@ -70,6 +80,17 @@ impl Wanted {
                     }
                 }
             }
+            (Shape::Entry(entry), Node::Json(answer, row)) => match entry_of(entry, answer, row) {
+                EntryKind::Event(fields) => self.fields(fields, Node::Json(answer, row)),
+                EntryKind::Object(id) => {
+                    let klass = answer.tape.element(row, 2).and_then(|at| answer.tape.string(at));
+                    if let Some(klass) = klass.and_then(|name| self.registry.klass(&name)).filter(|klass| klass.enabled) {
+                        let klass = klass.clone();
+                        self.object(&entry.site, &klass, id);
+                    }
+                }
+                EntryKind::Unknown => {}
+            },
             (Shape::Load(site), Node::Json(answer, at)) => {
                 if let (Some(id), Some(klass)) = (leaf::uuid(answer.tape.raw(at)), &site.klass) {
                     self.object(site, klass, id);

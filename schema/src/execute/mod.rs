@@ -1,16 +1,27 @@
 //! Runs plans: from a request to the bytes of a response.
 
+pub mod bucket;
 pub mod change;
 pub mod definition;
+pub mod gateway;
 pub mod gather;
 pub mod input;
 pub mod leaf;
 pub mod record;
+pub mod run;
 pub mod tape;
 pub mod write;
 
 use bytes::Bytes;
+use klio_entities::klass::OrgId;
+use klio_entities::store::Store;
 use serde_json::{Map, Value as Json};
+
+use crate::error::{Code, Error};
+use crate::plan::Plan;
+
+pub use gateway::Gateway;
+use run::{Run, Told};
 
 /// A GraphQL request, whatever way it came in.
 #[derive(Clone, Debug, Default)]
@@ -58,4 +69,15 @@ pub struct Stats {
 pub struct Allow {
     /// Mutations (not by GET).
     pub mutations: bool,
+}
+
+/// Where an org's log stands, as a cursor.
+pub(crate) async fn position(_store: &Store, _org: OrgId) -> Result<String, Error> {
+    Err(Error::new(Code::Unavailable, "The log cannot be read yet."))
+}
+
+/// Runs the root fields of a mutation, one after another.
+pub(crate) async fn mutate(_run: &Run<'_>, plan: &Plan) -> Vec<Told> {
+    let error = || Error::new(Code::Unavailable, "Mutations cannot be run yet.");
+    plan.roots.iter().map(|root| Told::failed(root, error())).collect()
 }

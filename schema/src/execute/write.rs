@@ -13,6 +13,7 @@ use super::tape::{Tag, Tape};
 use crate::error::{Error, Segment, write_string};
 use crate::plan::cursor;
 use crate::plan::shape::{ActorPart, Count, FieldShape, Fields, From, Items, Leaf, PageFact, Shape, TitlePiece, Window};
+use crate::plan::timeline::Entry;
 
 /// An answer of the store, with the arguments of its statement.
 #[derive(Debug)]
@@ -79,6 +80,8 @@ pub struct Writer<'a> {
     pub out: Vec<u8>,
     /// What went wrong so far.
     pub errors: Vec<Error>,
+    /// Rows that were written.
+    pub rows: usize,
     loaded: &'a Loaded,
     path: Vec<Step<'a>>,
     at: Vec<&'a FieldShape>,
@@ -92,6 +95,7 @@ impl<'a> Writer<'a> {
         Self {
             out: Vec::with_capacity(1024),
             errors: Vec::new(),
+            rows: 0,
             loaded,
             path: Vec::with_capacity(16),
             at: Vec::with_capacity(8),
@@ -191,8 +195,10 @@ impl<'a> Writer<'a> {
             (Shape::List(items), Node::Cell(Cell::List(cells))) => self.list(items, cells.iter().map(Node::Cell)),
             (Shape::Object(fields), node) => self.object(fields, node),
             (Shape::Arms(arms), Node::Json(answer, at)) => self.arms(arms, answer, at),
+            (Shape::Entry(entry), Node::Json(answer, at)) => self.entry(entry, answer, at),
             (Shape::Rows(window, items), Node::Json(answer, at)) => {
-                let rows = window_rows(window, answer, at);
+                let mut rows = window_rows(window, answer, at);
+                rows.retain(|&row| self.is_there(&items.shape, answer, row));
                 self.list(items, rows.into_iter().map(|row| Node::Json(answer, row)))
             }
             (Shape::PageInfo(window, fields), Node::Json(answer, at)) => self.page_info(window, fields, answer, at),
@@ -233,7 +239,10 @@ impl<'a> Writer<'a> {
     fn object(&mut self, fields: &'a Fields, node: Node<'_>) -> Done {
         // The elements of a row are looked up once, not once for each field.
         let elements: smallvec::SmallVec<[usize; 32]> = match node {
-            Node::Json(answer, at) => answer.tape.elements(at).collect(),
+            Node::Json(answer, at) => {
+                self.rows += 1;
+                answer.tape.elements(at).collect()
+            }
             _ => smallvec::SmallVec::new(),
         };
         self.out.push(b'{');
@@ -354,6 +363,37 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// An entry of a timeline: the object for which it stands, or what it tells itself.
+    fn entry(&mut self, entry: &'a Entry, answer: &Answer, at: usize) -> Done {
+        match entry_of(entry, answer, at) {
+            EntryKind::Event(fields) => self.object(fields, Node::Json(answer, at)),
+            EntryKind::Object(id) => {
+                let loaded = self.loaded;
+                match loaded.objects.get(&(entry.site.id, id)) {
+                    Some(row) => self.object(&row.fields, Node::Json(&row.answer, row.node)),
+                    None => Ok(Wrote::Null),
+                }
+            }
+            EntryKind::Unknown => Ok(Wrote::Null),
+        }
+    }
+
+    /// An entry whose object went away between two statements, or whose klass the schema does not show, is left out.
+    fn is_there(&self, shape: &Shape, answer: &Answer, row: usize) -> bool {
+        match shape {
+            Shape::Entry(entry) => match entry_of(entry, answer, row) {
+                EntryKind::Event(_) => true,
+                EntryKind::Object(id) => self.loaded.objects.contains_key(&(entry.site.id, id)),
+                EntryKind::Unknown => false,
+            },
+            Shape::Object(fields) => fields
+                .fields
+                .iter()
+                .all(|field| !matches!(field.shape, Shape::Entry(_)) || self.is_there(&field.shape, answer, row)),
+            _ => true,
+        }
+    }
+
     fn loaded_record(&mut self, site: usize, record: &Record) -> Done {
         let loaded = self.loaded;
         match loaded.records.get(&(site, record.type_name().to_owned())) {
@@ -394,6 +434,29 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// What an entry of a timeline is.
+pub enum EntryKind<'a> {
+    /// It tells of a change, itself.
+    Event(&'a Arc<Fields>),
+    /// It stands for an object.
+    Object(Uuid),
+    /// Neither.
+    Unknown,
+}
+
+/// What the entry in this row is.
+pub fn entry_of<'a>(entry: &'a Entry, answer: &Answer, row: usize) -> EntryKind<'a> {
+    let tape = &answer.tape;
+    let kind = tape.element(row, 1).and_then(|at| tape.string(at));
+    if let Some((_, fields)) = entry.events.iter().find(|(it, _)| kind.as_deref() == Some(it)) {
+        return EntryKind::Event(fields);
+    }
+    match tape.element(row, 3).and_then(|at| leaf::uuid(tape.raw(at))) {
+        Some(id) => EntryKind::Object(id),
+        None => EntryKind::Unknown,
+    }
+}
+
 /// Where a field's node is in its parent's.
 pub fn child<'n>(from: &From, node: Node<'n>, elements: &[usize]) -> Node<'n> {
     match (from, node) {
@@ -402,6 +465,10 @@ pub fn child<'n>(from: &From, node: Node<'n>, elements: &[usize]) -> Node<'n> {
         (From::In(index, inner), Node::Json(answer, _)) => elements
             .get(*index)
             .and_then(|&at| answer.tape.element(at, *inner))
+            .map_or(Node::Missing, |at| Node::Json(answer, at)),
+        (From::InPart(index, name), Node::Json(answer, _)) => elements
+            .get(*index)
+            .and_then(|&at| answer.tape.member(at, name))
             .map_or(Node::Missing, |at| Node::Json(answer, at)),
         (From::Part(name), Node::Json(answer, at)) => answer.tape.member(at, name).map_or(Node::Missing, |at| Node::Json(answer, at)),
         _ => Node::Missing,
@@ -481,6 +548,7 @@ fn scalar(leaf: &Leaf, tape: &Tape, at: usize, out: &mut Vec<u8>) -> Option<()> 
             let (kind, id, name) = (parts.next()?, parts.next()?, parts.next()?);
             match part {
                 ActorPart::Kind => write_string(out, &kind.to_uppercase()),
+                ActorPart::Id if id == NIL => out.extend_from_slice(b"null"),
                 ActorPart::Id => write_string(out, id),
                 ActorPart::Name => write_string(out, name),
             }
@@ -494,6 +562,9 @@ fn scalar(leaf: &Leaf, tape: &Tape, at: usize, out: &mut Vec<u8>) -> Option<()> 
     }
     Some(())
 }
+
+/// The id of the gateway itself, which has none.
+const NIL: &str = "00000000-0000-0000-0000-000000000000";
 
 fn whole(raw: &[u8], tag: Tag) -> Option<i64> {
     let text = std::str::from_utf8(raw).ok()?;

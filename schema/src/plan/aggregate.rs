@@ -17,6 +17,11 @@ use super::shape::{Fields, From, Items, Leaf, Shape};
 use crate::error::Error;
 use crate::types::model::{AggregateFunctionName, EnumMeaning, InputMeaning, Meaning, ObjectType, TypeRef};
 
+/// How many groups there are when nothing is said.
+const GROUPS_DEFAULT: u32 = 100;
+/// The most groups that may be asked for.
+const GROUPS_MOST: u32 = 1_000;
+
 /// The numbers that are asked for, each once.
 #[derive(Debug, Default)]
 pub struct Aggregates {
@@ -167,17 +172,12 @@ impl<'a> Compiler<'a> {
             let ty = asked.field.arg("orderBy").map(|a| a.ty.name()).unwrap_or_default();
             self.group_order(ty, &item, &by, &mut aggregates, &mut order)?;
         }
-        let limit = self.window(
-            &Arguments(
-                arguments
-                    .0
-                    .iter()
-                    .filter(|(name, _)| *name == "first")
-                    .map(|(k, v)| (k.clone(), v.clone()))
-                    .collect(),
-            ),
-            0,
-        )?;
+        let only_first = arguments
+            .0
+            .iter()
+            .filter(|(name, _)| *name == "first")
+            .map(|(k, v)| (k.clone(), v.clone()));
+        let limit = self.window(&Arguments(only_first.collect()), 0, GROUPS_DEFAULT, GROUPS_MOST)?;
         let mut total = Cost::default();
         total.times.push((limit.1.limit, cost));
         let nullable = match asked.field.ty.nullable() {

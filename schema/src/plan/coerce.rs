@@ -87,6 +87,20 @@ impl Input {
             _ => Vec::new(),
         }
     }
+    /// The same with the leaves of another run whose variables have the same shape.
+    pub fn with_leaves(&self, leaves: &[Value]) -> Input {
+        match self {
+            Input::Leaf(value, Some(slot)) => Input::Leaf(leaves.get(*slot).unwrap_or(value).clone(), Some(*slot)),
+            Input::List(items) => Input::List(items.iter().map(|item| item.with_leaves(leaves)).collect()),
+            Input::Object(fields) => Input::Object(
+                fields
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.with_leaves(leaves)))
+                    .collect(),
+            ),
+            other => other.clone(),
+        }
+    }
     /// The value without its provenance: enums by legal name, objects as JSON.
     pub fn to_json(&self) -> Json {
         match self {
@@ -237,6 +251,16 @@ impl Arguments {
     /// An argument, null included.
     pub fn get(&self, name: &str) -> Option<&Input> {
         self.0.get(name)
+    }
+    /// The same with the leaves of another run whose variables have the same shape. A plan outlives the variables with which it
+    /// was made, so whoever runs one takes its arguments through this.
+    pub fn with_leaves(&self, leaves: &[Value]) -> Arguments {
+        Arguments(
+            self.0
+                .iter()
+                .map(|(name, value)| (name.clone(), value.with_leaves(leaves)))
+                .collect(),
+        )
     }
     /// An argument that is there and not null.
     pub fn given(&self, name: &str) -> Option<&Input> {

@@ -15,7 +15,7 @@ use super::argument::{Arguments as Operands, Fit, Guard};
 use super::coerce::{Arguments, Input, Variables, coerce_arguments};
 use super::cost::{self, Cost};
 use super::select;
-use super::shape::{FieldShape, Fields, From, Leaf, Shape};
+use super::shape::{Count, FieldShape, Fields, From, Leaf, Shape};
 use super::{Document, Fetch};
 use crate::error::{Code, Error};
 use crate::types::model::{Field, ObjectType, Types};
@@ -52,6 +52,8 @@ pub struct Compiler<'a> {
     pub guards: Vec<Guard>,
     /// Something needs more statements.
     pub deferred: bool,
+    /// The log's position is asked for.
+    pub log_cursor: bool,
     /// Klasses that are read.
     pub depends_on: BTreeSet<String>,
 }
@@ -155,6 +157,7 @@ impl<'a> Compiler<'a> {
             operands: Operands::new(false, ground.now),
             guards: Vec::new(),
             deferred: false,
+            log_cursor: false,
             depends_on: BTreeSet::new(),
         }
     }
@@ -235,7 +238,29 @@ impl<'a> Compiler<'a> {
             outputs: outputs.list,
         };
         let shape = Shape::Object(Arc::new(fields));
-        Ok(Fetch::new(read, self.operands.sources, shape, self.deferred, cost, self.guards))
+        Ok(self.fetch(read, shape, cost))
+    }
+
+    /// The statement that was compiled here.
+    pub fn fetch(&mut self, read: Read, shape: Shape, cost: Cost) -> Fetch {
+        Fetch {
+            read,
+            arguments: std::mem::take(&mut self.operands.sources),
+            shape,
+            deferred: self.deferred,
+            log_cursor: self.log_cursor,
+            cost,
+            guards: std::mem::take(&mut self.guards),
+            statement: std::sync::OnceLock::new(),
+        }
+    }
+
+    /// A number as a parent statement's cost may use it, whose arguments are others: the most it may be if it is not known.
+    pub fn count_for_parent(&self, count: Count) -> Count {
+        match count {
+            Count::Known(_) => count,
+            Count::Arg(_) => Count::Known(self.ground.page_most),
+        }
     }
 
     /// How a scalar of a kind is written; `None` for kinds that have fields or items.

@@ -63,6 +63,39 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// `search: "ada lovelace"`: each word in some searchable property, without regard to case.
+    pub fn search(&mut self, klass: &Arc<Klass>, input: &Input) -> Result<Filter, Error> {
+        // How many words there are is a part of the statement.
+        self.fixed(input);
+        let text = input.as_str().unwrap_or_default().to_owned();
+        let words: Vec<&str> = text.split_whitespace().collect();
+        if words.len() > 16 {
+            return Err(Error::bad("a search has at most 16 words."));
+        }
+        let properties: Vec<Arc<Property>> = klass
+            .properties
+            .iter()
+            .filter(|p| p.searchable && p.kind.is_text() && (!p.sensitive || self.ground.sees_sensitive))
+            .cloned()
+            .collect();
+        if properties.is_empty() {
+            return Err(Error::bad(format!("no property of {} is searchable.", klass.name)));
+        }
+        let anywhere = |word: &str| {
+            Filter::Or(
+                properties
+                    .iter()
+                    .map(|property| Filter::Compare {
+                        target: Target::Property(property.clone()),
+                        op: Op::Contains { fold: true },
+                        operand: Operand::Const(Value::String(word.to_owned())),
+                    })
+                    .collect(),
+            )
+        };
+        Ok(Filter::And(words.into_iter().map(anywhere).collect()))
+    }
+
     fn each(&mut self, klass: &Arc<Klass>, ty: &str, value: &Input) -> Result<Vec<Filter>, Error> {
         let Input::List(items) = value else {
             return Err(null_operand(ty));
@@ -270,7 +303,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// Enum values as they are stored.
-    fn stored(&self, ty: &TypeRef, value: &Input) -> Input {
+    pub fn stored(&self, ty: &TypeRef, value: &Input) -> Input {
         let Some(values) = self.ground.types.enumeration(ty.name()).map(|it| &it.values) else {
             return value.clone();
         };

@@ -28,6 +28,7 @@ use std::sync::{Arc, OnceLock};
 use async_graphql_parser::types::{DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType};
 use async_graphql_parser::{Pos, Positioned};
 use klio_entities::klass::query::Read;
+use klio_entities::store::sql::Statement;
 
 use crate::error::Error;
 use crate::types::model::Meaning;
@@ -109,12 +110,14 @@ pub struct Fetch {
     pub shape: Shape,
     /// Something in the shape needs more statements ([`Shape::Load`], [`Shape::Timeline`]).
     pub deferred: bool,
+    /// The log's position is in the shape.
+    pub log_cursor: bool,
     /// What it costs.
     pub cost: Cost,
     /// What beside the shape of the variables must be as it was when this was compiled.
     pub guards: Vec<Guard>,
     /// The statement, compiled for the store's dialect when first run.
-    pub statement: OnceLock<()>,
+    pub statement: OnceLock<Statement>,
 }
 
 /// `node`, `nodes`, `object`.
@@ -126,6 +129,8 @@ pub struct Nodes {
     pub site: Arc<Site>,
     /// The shape of the field: a [`Shape::Load`] or a list of it.
     pub shape: Shape,
+    /// How many fields are selected of each, at most.
+    pub fields: u64,
 }
 
 /// How `node`, `nodes` and `object` find their objects.
@@ -168,21 +173,6 @@ impl Document {
                 operations: DocumentOperations::Single(Positioned::new(nothing, Pos::default())),
                 fragments: Default::default(),
             },
-        }
-    }
-}
-
-impl Fetch {
-    /// Puts a statement together; it is compiled when it is first run.
-    pub fn new(read: Read, arguments: Vec<Source>, shape: Shape, deferred: bool, cost: Cost, guards: Vec<Guard>) -> Self {
-        Self {
-            read,
-            arguments,
-            shape,
-            deferred,
-            cost,
-            guards,
-            statement: OnceLock::new(),
         }
     }
 }

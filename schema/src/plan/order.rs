@@ -30,11 +30,22 @@ pub fn direction(name: &str) -> (bool, bool) {
 }
 
 impl Compiler<'_> {
-    /// `orderBy: [{placedAt: DESC}, {customer: {name: ASC}}]`; nothing: by id, which is by time of creation.
+    /// `orderBy: [{placedAt: DESC}, {customer: {name: ASC}}]`; nothing: the newest first.
     pub fn order(&mut self, klass: &Klass, input_type: &str, input: Option<&Input>) -> Result<Keys, Error> {
         let mut order = Vec::new();
         for item in input.map(Input::items).unwrap_or_default() {
             self.order_item(input_type, &item, &mut Vec::new(), &mut order)?;
+        }
+        if order.is_empty()
+            && let Some(id) = klass.property("id")
+        {
+            // The newest first: ids sort by time of creation.
+            order.push(Order {
+                through: Vec::new(),
+                by: OrderBy::Property(id.clone()),
+                descending: true,
+                nulls_first: false,
+            });
         }
         if order.len() > 16 {
             return Err(Error::bad("an order has at most 16 keys."));

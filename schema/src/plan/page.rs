@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_graphql_parser::types::SelectionSet;
 use klio_entities::klass::filter::Operand;
 use klio_entities::klass::query::{Groups, Page, Rows, Window as ReadWindow};
-use klio_entities::klass::{End, Klass, Value};
+use klio_entities::klass::{End, Filter, Klass, Value};
 
 use super::aggregate::Aggregates;
 use super::argument::Fit;
@@ -41,12 +41,19 @@ impl<'a> Compiler<'a> {
                 .map(|argument| argument.ty.name().to_owned())
                 .unwrap_or_default()
         };
-        let which = match arguments.given("filter") {
+        let mut which = match arguments.given("filter") {
             Some(input) => Some(self.filter(klass, &argument_type("filter"), input)?),
             None => None,
         };
+        if let Some(input) = arguments.given("search") {
+            let words = self.search(klass, input)?;
+            which = Some(match which {
+                Some(filter) => Filter::And(vec![filter, words]),
+                None => words,
+            });
+        }
         let keys = self.order(klass, &argument_type("orderBy"), arguments.given("orderBy"))?;
-        let (read_window, window) = self.window(arguments, keys.hash)?;
+        let (read_window, window) = self.window(arguments, keys.hash, self.ground.page_default, self.ground.page_most)?;
         let (after, before) = self.positions(arguments, &keys)?;
         let deleted = arguments.given("withDeleted").and_then(Input::as_bool).unwrap_or(false);
 
@@ -129,18 +136,15 @@ impl<'a> Compiler<'a> {
     }
 
     /// `first`, `last`, `after`, `before`: how many, from which end.
-    pub fn window(&mut self, arguments: &Arguments, order: u32) -> Result<(Operand, Window), Error> {
+    pub fn window(&mut self, arguments: &Arguments, order: u32, default: u32, most: u32) -> Result<(Operand, Window), Error> {
         let (first, last) = (arguments.given("first"), arguments.given("last"));
         if first.is_some() && last.is_some() {
             return Err(Error::bad("say `first` or `last`, not both."));
         }
         let (limit, count) = match first.or(last) {
-            None => {
-                let number = self.ground.page_default;
-                (Operand::Const(Value::Integer(number.into())), Count::Known(number))
-            }
+            None => (Operand::Const(Value::Integer(default.into())), Count::Known(default)),
             Some(input) => {
-                let operand = self.operand(input, &Fit::PageSize(self.ground.page_most))?;
+                let operand = self.operand(input, &Fit::PageSize(most))?;
                 let count = match &operand {
                     Operand::Arg(index) => Count::Arg(*index),
                     Operand::Const(value) => match value {
@@ -192,7 +196,10 @@ impl<'a> Compiler<'a> {
                 wanted.total = true;
                 Ok(Became::value(From::At(1), Shape::Leaf(Leaf::Int)))
             }
-            Meaning::LogCursor => Ok(Became::value(From::Whole, Shape::LogCursor)),
+            Meaning::LogCursor => {
+                self.log_cursor = true;
+                Ok(Became::value(From::Whole, Shape::LogCursor))
+            }
             Meaning::Aggregate => {
                 let on = self.named_object(asked.field.ty.name())?;
                 let (fields, cost) = self.aggregate(on, &asked.beneath, klass, &mut wanted.aggregates)?;
@@ -271,6 +278,11 @@ fn asks_for<'a>(
 
 /// The rows of a page, as a list of this type.
 pub fn rows(ty: &TypeRef, fields: Fields, window: &Window) -> Became {
+    rows_of(ty, Shape::Object(Arc::new(fields)), window)
+}
+
+/// See [`rows`]; of any shape.
+pub fn rows_of(ty: &TypeRef, item: Shape, window: &Window) -> Became {
     let nullable = match ty.nullable() {
         TypeRef::List(item) => !item.is_required(),
         _ => true,
@@ -280,7 +292,7 @@ pub fn rows(ty: &TypeRef, fields: Fields, window: &Window) -> Became {
         shape: Shape::Rows(
             window.clone(),
             Items {
-                shape: Box::new(Shape::Object(Arc::new(fields))),
+                shape: Box::new(item),
                 nullable,
             },
         ),

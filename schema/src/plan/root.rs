@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql_parser::Pos;
-use async_graphql_parser::types::{OperationDefinition, OperationType, SelectionSet};
+use async_graphql_parser::types::{ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet};
 use klio_entities::klass::Klass;
 use klio_entities::klass::filter::ContactKind;
 use klio_entities::klass::kind::Kind;
@@ -14,7 +14,7 @@ use super::coerce::coerce_arguments;
 use super::compiler::{Asked, Compiler, Ground, Outputs};
 use super::cost::{self, Cost};
 use super::shape::{Items, Shape};
-use super::{Document, Fetch, Introspect, Lookup, Nodes, Plan, Record, Root, Work, select};
+use super::{Document, Introspect, Lookup, Nodes, Plan, Record, Root, Work, select};
 use crate::error::Error;
 use crate::types::model::{InputMeaning, Meaning, TypeRef};
 
@@ -106,14 +106,7 @@ fn root<'a>(ground: &'a Ground<'a>, document: &'a Arc<Document>, asked: &Asked<'
     plan.guards.extend(compiler.guards.iter().cloned());
     cost.own += cost::STATEMENT;
     Ok(match read {
-        Some(read) => Work::Fetch(Box::new(Fetch::new(
-            read,
-            compiler.operands.sources,
-            shape,
-            compiler.deferred,
-            cost,
-            compiler.guards,
-        ))),
+        Some(read) => Work::Fetch(Box::new(compiler.fetch(read, shape, cost))),
         None => Work::Record(Box::new(Record {
             means: asked.field.means.clone(),
             field: asked.field.name.clone(),
@@ -215,8 +208,29 @@ impl<'a> Compiler<'a> {
             }),
             _ => load,
         };
-        Ok(Nodes { lookup, site, shape })
+        let fields = sets.iter().map(|set| selected(&self.document.ast, set)).sum();
+        Ok(Nodes {
+            lookup,
+            site,
+            shape,
+            fields,
+        })
     }
+}
+
+/// How many fields a selection holds, fragments followed. Limits have bounded it.
+fn selected(document: &ExecutableDocument, set: &SelectionSet) -> u64 {
+    set.items
+        .iter()
+        .map(|selection| match &selection.node {
+            Selection::Field(field) => 1 + selected(document, &field.node.selection_set.node),
+            Selection::InlineFragment(inline) => selected(document, &inline.node.selection_set.node),
+            Selection::FragmentSpread(spread) => document
+                .fragments
+                .get(spread.node.fragment_name.node.as_str())
+                .map_or(0, |fragment| selected(document, &fragment.node.selection_set.node)),
+        })
+        .sum()
 }
 
 fn given(asked: &Asked<'_>, name: &str) -> Result<super::coerce::Input, Error> {

@@ -31,6 +31,8 @@ pub enum Shape {
     LogCursor,
     /// A node that is only an id (or, in a record, an object's klass and id): what is selected of it is read by a statement of its own.
     Load(Arc<Site>),
+    /// An entry of a timeline; the node is its row.
+    Entry(Arc<super::timeline::Entry>),
     /// A customer's timeline; the node is the customer's id.
     Timeline(Arc<super::timeline::Timeline>),
 }
@@ -81,6 +83,8 @@ pub enum From {
     In(usize, usize),
     /// The member of this name of the JSON object (parts of object kinds).
     Part(String),
+    /// The member of this name of the JSON object that is the element at this index.
+    InPart(usize, &'static str),
     /// The field of this name of a record.
     Record(&'static str),
     /// It is known: this JSON text.

@@ -10,7 +10,7 @@ use super::roots::{after, change_fields};
 use super::{Builder, Owner, Root, base, is_standard, kinds, list, names, object, req, t};
 
 /// Entries that stand for no object: kind's name, stored kind, type, what it is.
-const EVENTS: [(&str, &str, &str, &str); 3] = [
+pub(crate) const EVENTS: [(&str, &str, &str, &str); 3] = [
     (
         "CONVERSATION_STATUS",
         "conversation.status",

@@ -1,0 +1,355 @@
+//! From a request to a response: limits, parse, validate, plan (each kept once done), coerce, charge, run, write.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_graphql_parser::types::{DocumentOperations, OperationDefinition, OperationType};
+use bytes::Bytes;
+use klio_entities::klass::Actor;
+use klio_entities::store::Store;
+use sha2::{Digest, Sha256};
+
+use super::bucket::Buckets;
+use super::run::{Run, Told};
+use super::{Allow, Answer, Request, Stats};
+use crate::catalog::{Catalog, CatalogError, OrgSchema, PlanKey};
+use crate::error::{Code, Error, write_errors, write_string};
+use crate::limits::{self, Limits};
+use crate::plan::coerce::{Variables, coerce_variables};
+use crate::plan::{Document, Plan, Root, Work, cost, root};
+use crate::validate::validate;
+
+/// The gateway: answers requests of every org.
+pub struct Gateway {
+    /// The store.
+    pub store: Store,
+    /// Orgs' schemas.
+    pub catalog: Arc<Catalog>,
+    /// The limits.
+    pub limits: Limits,
+    buckets: Buckets,
+}
+
+/// A request that may run.
+pub struct Prepared {
+    /// The org's schema.
+    pub schema: Arc<OrgSchema>,
+    /// The document.
+    pub document: Arc<Document>,
+    /// The operation's plan.
+    pub plan: Arc<Plan>,
+    /// The variables.
+    pub variables: Variables,
+}
+
+/// Variants of a plan that differ in what it relies on beside the shape of the variables.
+struct Variants(Vec<Arc<Plan>>);
+
+/// How many variants of a plan are kept.
+const VARIANTS: usize = 8;
+
+impl Gateway {
+    /// A gateway over a store.
+    pub fn new(store: Store, catalog: Arc<Catalog>, limits: Limits) -> Self {
+        let buckets = Buckets::new(limits.bucket, limits.refill);
+        Self {
+            store,
+            catalog,
+            limits,
+            buckets,
+        }
+    }
+
+    /// Answers a query or a mutation.
+    pub async fn execute(&self, actor: &Actor, request: Request, allow: Allow) -> Answer {
+        let mut stats = Stats {
+            operation: request.operation.clone(),
+            ..Stats::default()
+        };
+        let prepared = match self.prepare(actor, &request).await {
+            Ok(prepared) => prepared,
+            Err(errors) => return refused(errors, stats),
+        };
+        stats.operation.clone_from(&prepared.plan.name);
+        stats.kind = Some(kind_name(prepared.plan.kind));
+        match prepared.plan.kind {
+            OperationType::Subscription => {
+                let error = Error::new(
+                    Code::OperationNotAllowed,
+                    "Subscriptions are answered over WebSocket and as event streams, not by a single response.",
+                );
+                return refused(vec![error], stats);
+            }
+            OperationType::Mutation if !allow.mutations => {
+                return refused(
+                    vec![Error::new(
+                        Code::OperationNotAllowed,
+                        "Mutations are not allowed here; send a POST.",
+                    )],
+                    stats,
+                );
+            }
+            _ => {}
+        }
+        if let Some(answer) = self.introspection_alone(&request, &prepared, &mut stats).await {
+            return answer;
+        }
+        self.run(actor, prepared, stats).await
+    }
+
+    /// What sort of operation a request asks for, so that a way in can tell a subscription before it is run.
+    pub async fn operation_kind(&self, actor: &Actor, request: &Request) -> Result<OperationType, Answer> {
+        let refuse = |errors| refused(errors, Stats::default());
+        let schema = self.schema(actor).await.map_err(|error| refuse(vec![error]))?;
+        let document = self.document(&schema, &request.query).map_err(refuse)?;
+        let (_, operation) = select(&document, request.operation.as_deref()).map_err(|error| refuse(vec![error]))?;
+        Ok(operation.ty)
+    }
+
+    /// The org's schema.
+    pub async fn schema(&self, actor: &Actor) -> Result<Arc<OrgSchema>, Error> {
+        self.catalog.schema(actor.org).await.map_err(|error| match error {
+            CatalogError::Source(error) => {
+                tracing::error!(%error, "the klasses could not be read");
+                Error::new(Code::Unavailable, "The database does not answer; try again.")
+            }
+            other => Error::internal(other),
+        })
+    }
+
+    /// Everything before the run: what is wrong here is a request error.
+    pub async fn prepare(&self, actor: &Actor, request: &Request) -> Result<Prepared, Vec<Error>> {
+        limits::check_variables(&request.variables, &self.limits).map_err(|error| vec![error])?;
+        let schema = self.schema(actor).await.map_err(|error| vec![error])?;
+        let document = self.document(&schema, &request.query)?;
+        let (name, operation) = select(&document, request.operation.as_deref()).map_err(|error| vec![error])?;
+        let variables = coerce_variables(&schema.types, operation, &request.variables)?;
+
+        let sees_sensitive = actor.role.sees_sensitive();
+        let key = plan_key(&[
+            b"plan",
+            request.query.as_bytes(),
+            name.unwrap_or_default().as_bytes(),
+            &[sees_sensitive.into()],
+            variables.shape.as_bytes(),
+        ]);
+        let known = schema.plans.get(&key).and_then(|it| it.downcast::<Variants>().ok());
+        if let Some(plan) = known
+            .as_ref()
+            .and_then(|it| it.0.iter().find(|plan| plan.guards.iter().all(|guard| guard.holds(&variables))))
+        {
+            let plan = plan.clone();
+            return Ok(Prepared {
+                schema,
+                document,
+                plan,
+                variables,
+            });
+        }
+        let plan = {
+            let run = Run::new(&self.store, &schema, actor, &variables, &self.limits);
+            root::compile(&run.ground(), &document, name, operation).map_err(|error| vec![error])?
+        };
+        let plan = Arc::new(plan);
+        // What is wrong with an argument may be a leaf of the variables, so such a plan is good for this request alone.
+        if plan.roots.iter().all(|root| root.work.is_ok()) {
+            let mut variants = known.map(|it| it.0.clone()).unwrap_or_default();
+            if variants.len() >= VARIANTS {
+                variants.remove(0);
+            }
+            variants.push(plan.clone());
+            schema.plans.insert(key, Arc::new(Variants(variants)));
+        }
+        Ok(Prepared {
+            schema,
+            document,
+            plan,
+            variables,
+        })
+    }
+
+    /// A document, checked against the limits and the schema; kept with the schema.
+    fn document(&self, schema: &OrgSchema, text: &str) -> Result<Arc<Document>, Vec<Error>> {
+        let key = plan_key(&[b"document", text.as_bytes()]);
+        if let Some(document) = schema.plans.get(&key).and_then(|it| it.downcast::<Document>().ok()) {
+            return Ok(document);
+        }
+        limits::check_text(text, &self.limits).map_err(|error| vec![error])?;
+        let ast = async_graphql_parser::parse_query(text).map_err(|error| {
+            let mut told = Error::new(Code::ParseFailed, format!("Syntax Error: {error}"));
+            told.locations.extend(error.positions());
+            vec![told]
+        })?;
+        limits::check_document(&ast, &self.limits).map_err(|error| vec![error])?;
+        validate(&schema.types, &schema.dynamic, &ast)?;
+        let document = Arc::new(Document { ast });
+        schema.plans.insert(key, document.clone());
+        Ok(document)
+    }
+
+    /// An operation that asks for nothing but the schema itself: answered by async-graphql, and kept as bytes.
+    async fn introspection_alone(&self, request: &Request, prepared: &Prepared, stats: &mut Stats) -> Option<Answer> {
+        let roots = &prepared.plan.roots;
+        let asks = |root: &Root| matches!(root.work, Ok(Work::Introspect(_)));
+        let alone = roots.iter().any(asks) && roots.iter().all(|root| asks(root) || matches!(root.work, Ok(Work::Known(_))));
+        if !alone {
+            return None;
+        }
+        let variables = async_graphql::Variables::from_json(serde_json::Value::Object(request.variables.clone()));
+        let document = prepared.document.ast.clone();
+        let body = prepared
+            .schema
+            .introspect(&request.query, document, variables, request.operation.as_deref())
+            .await;
+        stats.cost = 1;
+        Some(Answer {
+            body,
+            executed: true,
+            stats: std::mem::take(stats),
+        })
+    }
+
+    async fn run(&self, actor: &Actor, prepared: Prepared, mut stats: Stats) -> Answer {
+        let run = Run::new(&self.store, &prepared.schema, actor, &prepared.variables, &self.limits);
+        let plan = &prepared.plan;
+        let requested = match self.charge(&run, plan, actor) {
+            Ok(requested) => requested,
+            Err(error) => return refused(vec![error], stats),
+        };
+        let told = match plan.kind {
+            OperationType::Mutation => super::mutate(&run, plan).await,
+            _ => run.query(plan).await,
+        };
+        stats.statements = run.statements.load(Ordering::Relaxed);
+        stats.rows = told.iter().map(|told| told.rows).sum();
+        let actual = cost::points(cost::STATEMENT * stats.statements as u64 + cost::ROW * stats.rows as u64).min(requested);
+        let remaining = self.buckets.give_back(actor, requested - actual);
+        stats.cost = actual;
+
+        let mut body = Vec::with_capacity(told.iter().map(|told| told.json.as_ref().map_or(8, Vec::len) + 32).sum::<usize>() + 128);
+        body.extend_from_slice(b"{\"data\":");
+        write_data(&mut body, plan, &told);
+        let errors: Vec<Error> = told.into_iter().flat_map(|told| told.errors).collect();
+        if !errors.is_empty() {
+            stats.codes = codes(&errors);
+            body.extend_from_slice(b",\"errors\":");
+            write_errors(&mut body, &errors);
+        }
+        body.extend_from_slice(
+            format!(",\"extensions\":{{\"cost\":{{\"requested\":{requested},\"actual\":{actual},\"remaining\":{remaining}}}}}}}")
+                .as_bytes(),
+        );
+        Answer {
+            body: body.into(),
+            executed: true,
+            stats,
+        }
+    }
+
+    /// Takes what the operation may cost out of the actor's bucket.
+    fn charge(&self, run: &Run<'_>, plan: &Plan, actor: &Actor) -> Result<u64, Error> {
+        let requested = cost::points(plan.roots.iter().fold(0, |sum, root| sum.saturating_add(run.tenths(root))));
+        if requested > self.limits.cost {
+            return Err(Error::new(
+                Code::TooCostly,
+                format!(
+                    "The operation may cost {requested} points; at most {} are allowed (setting limits.cost). Ask for smaller pages, or filter by what is indexed.",
+                    self.limits.cost
+                ),
+            )
+            .with("cost", requested)
+            .with("allowed", self.limits.cost));
+        }
+        self.buckets.take(actor, requested).map_err(|empty| {
+            Error::new(
+                Code::RateLimited,
+                format!(
+                    "The operation may cost {requested} points and {} are left; try again later.",
+                    empty.remaining
+                ),
+            )
+            .with("cost", requested)
+            .with("remaining", empty.remaining)
+            .with("retryAfter", (empty.retry_after * 1000.0).ceil() / 1000.0)
+        })?;
+        Ok(requested)
+    }
+}
+
+/// `data`: null if a root field must be null and may not.
+pub fn write_data(out: &mut Vec<u8>, plan: &Plan, told: &[Told]) {
+    if told.iter().any(|told| told.json.is_none()) {
+        out.extend_from_slice(b"null");
+        return;
+    }
+    out.push(b'{');
+    for (index, (root, told)) in plan.roots.iter().zip(told).enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_string(out, &root.key);
+        out.push(b':');
+        out.extend_from_slice(told.json.as_deref().unwrap_or(b"null"));
+    }
+    out.push(b'}');
+}
+
+/// The operation that is meant.
+pub fn select<'a>(document: &'a Document, name: Option<&str>) -> Result<(Option<&'a str>, &'a OperationDefinition), Error> {
+    let unknown = |name: &str| Error::new(Code::UnknownOperation, format!("Unknown operation named \"{name}\"."));
+    match (&document.ast.operations, name.filter(|name| !name.is_empty())) {
+        (DocumentOperations::Single(operation), None) => Ok((None, &operation.node)),
+        (DocumentOperations::Single(_), Some(name)) => Err(unknown(name)),
+        (DocumentOperations::Multiple(operations), Some(name)) => operations
+            .get_key_value(name)
+            .map(|(name, operation)| (Some(name.as_str()), &operation.node))
+            .ok_or_else(|| unknown(name)),
+        (DocumentOperations::Multiple(operations), None) => match operations.iter().next() {
+            Some((name, operation)) if operations.len() == 1 => Ok((Some(name.as_str()), &operation.node)),
+            _ => Err(Error::new(
+                Code::UnknownOperation,
+                "Must provide operation name if query contains multiple operations.",
+            )),
+        },
+    }
+}
+
+/// A response without data: the request did not run.
+pub fn refused(errors: Vec<Error>, mut stats: Stats) -> Answer {
+    let mut body = b"{\"errors\":".to_vec();
+    write_errors(&mut body, &errors);
+    body.push(b'}');
+    stats.codes = codes(&errors);
+    Answer {
+        body: Bytes::from(body),
+        executed: false,
+        stats,
+    }
+}
+
+fn codes(errors: &[Error]) -> Vec<&'static str> {
+    errors
+        .iter()
+        .map(|error| error.code.as_str())
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect()
+}
+
+fn kind_name(kind: OperationType) -> &'static str {
+    match kind {
+        OperationType::Query => "query",
+        OperationType::Mutation => "mutation",
+        OperationType::Subscription => "subscription",
+    }
+}
+
+fn plan_key(parts: &[&[u8]]) -> PlanKey {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
