@@ -30,7 +30,7 @@ create unique index user_id_key on "user" (org_id, id);
 create index user_created_at_idx on "user" (org_id, created_at, id);
 create index user_updated_at_idx on "user" (org_id, updated_at, id);
 create index user_name_idx on "user" (org_id, name, id);
-create unique index user_email_key on "user" (org_id, lower(email));
+create unique index user_email_lower_key on "user" (org_id, {fold}(email));
 create index user_kind_idx on "user" (org_id, kind, id);
 create index user_status_idx on "user" (org_id, status, id);
 {pg:create index user_tags_idx on "user" using gin (tags jsonb_path_ops);}

@@ -61,7 +61,7 @@ create index customer_updated_at_idx on customer (org_id, updated_at, id);
 create index customer_name_idx on customer (org_id, name, id);
 create index customer_last_name_idx on customer (org_id, last_name, id);
 create index customer_username_idx on customer (org_id, username, id);
-create index customer_email_idx on customer (org_id, lower(email), id);
+create index customer_email_lower_idx on customer (org_id, {fold}(email), id);
 create index customer_phone_idx on customer (org_id, phone, id);
 create index customer_signed_up_at_idx on customer (org_id, signed_up_at, id);
 create index customer_last_seen_at_idx on customer (org_id, last_seen_at, id);

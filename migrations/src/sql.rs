@@ -11,6 +11,7 @@
 //! | `{decimal}` | `numeric` | `integer` | on SQLite scaled: 10^6, money 10^4 |
 //! | `{json}` | `jsonb` | `text` | JSON |
 //! | `{bytes}` | `bytea` | `blob` | |
+//! | `{fold}` | `lower` | `fold` | text in lower case (`fold`: our own function, see `entities/src/store/driver/sqlite_functions.rs`) |
 //! | `{strict}` | | ` strict` | closes a table: SQLite then refuses values of another type |
 //! | `{pg:…}`, `{sqlite:…}` | `…` | `…` | only there |
 
@@ -74,6 +75,8 @@ fn render(text: &str, postgres: bool) -> String {
             ("json", false) => "text",
             ("bytes", true) => "bytea",
             ("bytes", false) => "blob",
+            ("fold", true) => "lower",
+            ("fold", false) => "fold",
             ("strict", true) => "",
             ("strict", false) => " strict",
             (other, postgres) => match other.split_once(':') {

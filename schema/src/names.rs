@@ -89,7 +89,10 @@ pub fn timeline_kind(klass: &Klass) -> String {
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
+    use crate::types::testing::{choice, klass, property, registry};
 
     #[test]
     fn made_names() {
@@ -98,5 +101,25 @@ mod tests {
         assert_eq!(screaming("ecommOrder"), "ECOMM_ORDER");
         assert_eq!(screaming("HTTPCall2Done"), "HTTPCALL2_DONE");
         assert!(is_legal("_a1") && !is_legal("1a") && !is_legal("__a") && !is_legal("") && !is_legal("a-b"));
+    }
+
+    #[test]
+    fn collisions_name_both() {
+        let mut order = klass("order", "orders", vec![]);
+        order.klass.legal.type_name = "Order".into();
+        let all = vec![
+            order,
+            klass("orderConnection", "money", vec![property("a", choice(Some("Hue"), &["red"]))]),
+            klass("money", "moneys", vec![property("b", choice(Some("Hue"), &["red", "blue"]))]),
+            klass("sheep", "sheep", vec![]),
+        ];
+        let faults = check(&registry(all, vec![]));
+        let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        expect![[r#"
+            klasses.orderConnection: Klass `orderConnection` needs the GraphQL type name `OrderConnection`, which klass `order` has (Give one of the two another name.)
+            klasses.money.b: The type `Hue` is shared with property `orderConnection.a`, but is defined differently there (Define both alike, or give one of them another `type`.)
+            klasses.money: Klass `money` needs the GraphQL type name `Money`, which the schema itself has (Give one of the two another name.)
+            klasses.money: Klass `money` needs the GraphQL field `Query.money`, which klass `orderConnection` has (Give one of the two another name.)
+            klasses.sheep: Klass `sheep` needs the GraphQL field `Query.sheep` twice, for one object and for many (Give it a plural that differs from its name.)"#]].assert_eq(&told.join("\n"));
     }
 }

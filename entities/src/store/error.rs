@@ -110,7 +110,10 @@ fn from_database(error: &dyn sqlx::error::DatabaseError) -> StoreError {
             // SQLite: "UNIQUE constraint failed: index 'name'" or "UNIQUE constraint failed: t.a, t.b".
             None => {
                 let told = message.split_once("failed: ").map_or("", |(_, what)| what);
-                told.strip_prefix("index '").and_then(|n| n.strip_suffix('\'')).unwrap_or(told).to_string()
+                told.strip_prefix("index '")
+                    .and_then(|n| n.strip_suffix('\''))
+                    .unwrap_or(told)
+                    .to_string()
             }
         };
         return StoreError::Constraint(Constraint { kind, name, message });

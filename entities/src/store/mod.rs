@@ -12,11 +12,15 @@ use klio_migrations::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 
 pub mod config;
+pub mod ddl;
+pub mod ddl_steps;
 pub mod driver;
 pub mod error;
+pub mod klasses;
 pub mod org;
 mod read;
 pub mod sql;
+pub mod token;
 pub mod tx;
 
 #[cfg(test)]
@@ -39,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) writer: Option<tx::Writer>,
     /// SQLite: the threads that read. Postgres reads over `connection`.
     pub(crate) readers: Option<driver::sqlite::Readers>,
+    pub(crate) registries: klasses::Registries,
 }
 
 impl std::fmt::Debug for Store {
@@ -69,6 +74,7 @@ impl Store {
             connection,
             writer,
             readers,
+            registries: klasses::Registries::default(),
         })))
     }
 

@@ -41,7 +41,13 @@ impl Store {
                 Box::pin(async move {
                     tx.execute(
                         "insert into org (id, slug, name, klass_version, created_at) values ($1, $2, $3, $4, $5)",
-                        vec![row.id.into(), row.slug.clone().into(), row.name.into(), row.klass_version.into(), row.created_at.into()],
+                        vec![
+                            row.id.into(),
+                            row.slug.clone().into(),
+                            row.name.into(),
+                            row.klass_version.into(),
+                            row.created_at.into(),
+                        ],
                     )
                     .await?;
                     if schema {
@@ -63,7 +69,10 @@ impl Store {
 
     /// The org of this slug.
     pub async fn org_by_slug(&self, slug: &str) -> Result<Option<org::Model>, StoreError> {
-        Ok(org::Entity::find().filter(org::Column::Slug.eq(slug)).one(self.connection()).await?)
+        Ok(org::Entity::find()
+            .filter(org::Column::Slug.eq(slug))
+            .one(self.connection())
+            .await?)
     }
 
     /// The org of this id.

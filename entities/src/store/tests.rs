@@ -6,7 +6,8 @@ use super::{Store, StoreConfig};
 pub(crate) struct Fresh {
     pub(crate) store: Store,
     pub(crate) config: StoreConfig,
-    _dir: Option<tempfile::TempDir>,
+    /// Where a SQLite file is; it goes with this.
+    pub(crate) dir: Option<tempfile::TempDir>,
 }
 
 /// A migrated SQLite store in a directory of its own.
@@ -18,7 +19,7 @@ pub(crate) async fn sqlite() -> Fresh {
     Fresh {
         store,
         config,
-        _dir: Some(dir),
+        dir: Some(dir),
     }
 }
 
@@ -32,11 +33,7 @@ pub(crate) async fn postgres() -> Option<Fresh> {
     config.max_connections = 8;
     let store = Store::open(&config).await.expect("opens");
     store.migrate().await.expect("migrates");
-    Some(Fresh {
-        store,
-        config,
-        _dir: None,
-    })
+    Some(Fresh { store, config, dir: None })
 }
 
 async fn on_server(server: &str, sql: &str) {
@@ -52,7 +49,10 @@ where
     F: Fn(Fresh) -> Fut,
     Fut: Future<Output = ()>,
 {
-    test(sqlite().await).await;
+    let mut fresh = sqlite().await;
+    // Kept here: a test's future may take the store out of `Fresh` and drop the rest at once.
+    let _dir = fresh.dir.take();
+    test(fresh).await;
     if let Some(fresh) = postgres().await {
         let url = fresh.config.url.clone();
         test(fresh).await;

@@ -72,8 +72,14 @@ impl Tx {
     /// Runs a statement; answers how many rows it touched.
     pub async fn execute(&self, sql: impl Into<String>, values: Vec<Value>) -> Result<u64, StoreError> {
         let result = match &self.inner {
-            Inner::Postgres(tx) => tx.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, sql, values)).await?,
-            Inner::Sqlite(c) => c.execute_raw(Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)).await?,
+            Inner::Postgres(tx) => {
+                tx.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, sql, values))
+                    .await?
+            }
+            Inner::Sqlite(c) => {
+                c.execute_raw(Statement::from_sql_and_values(DbBackend::Sqlite, sql, values))
+                    .await?
+            }
         };
         Ok(result.rows_affected())
     }
@@ -81,8 +87,14 @@ impl Tx {
     /// Runs a statement (also `insert … returning`); answers its rows: `row.try_get_by_index::<Uuid>(0)?`.
     pub async fn query(&self, sql: impl Into<String>, values: Vec<Value>) -> Result<Vec<QueryResult>, StoreError> {
         Ok(match &self.inner {
-            Inner::Postgres(tx) => tx.query_all_raw(Statement::from_sql_and_values(DbBackend::Postgres, sql, values)).await?,
-            Inner::Sqlite(c) => c.query_all_raw(Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)).await?,
+            Inner::Postgres(tx) => {
+                tx.query_all_raw(Statement::from_sql_and_values(DbBackend::Postgres, sql, values))
+                    .await?
+            }
+            Inner::Sqlite(c) => {
+                c.query_all_raw(Statement::from_sql_and_values(DbBackend::Sqlite, sql, values))
+                    .await?
+            }
         })
     }
 

@@ -219,7 +219,7 @@ impl Builder<'_> {
             let filter = list_filter(&format!("{scalar}ListFilter"), scalar);
             self.add_input(filter);
         }
-        let mut presence = input("PresenceFilter", None, "Whether there is a value.");
+        let mut presence = input("IsNullFilter", None, "Whether there is a value.");
         insert(&mut presence, vec![is_null()]);
         self.add_input(presence);
 

@@ -296,7 +296,7 @@ fn value_text(property: &Property) -> Text {
     let text = describe(property, "A property of the klass.");
     let rules = &property.validation;
     let mut more = String::new();
-    if property.required {
+    if property.required && property.default.is_none() && !property.system {
         more.push_str(" Required.");
     }
     if property.unique {

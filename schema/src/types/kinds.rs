@@ -4,10 +4,10 @@
 use indexmap::IndexMap;
 use klio_entities::klass::filter::{Op, Target};
 use klio_entities::klass::kind::{EnumKind, ObjectKind};
-use klio_entities::klass::{Fault, Kind, Klass, Property};
+use klio_entities::klass::{Fault, Kind, Klass, Property, standard};
 use std::sync::Arc;
 
-use super::model::{Argument, EnumMeaning, EnumType, EnumValue, Field, InputMeaning, Meaning, Type, TypeRef};
+use super::model::{Argument, EnumMeaning, EnumType, EnumValue, Field, InputMeaning, Meaning, Text, Type, TypeRef};
 use super::{Builder, Owner, input, list, names, object, t};
 
 /// The name of an enum kind's type.
@@ -126,7 +126,7 @@ impl Builder<'_> {
             self.faults.push(fault);
         }
         self.add_enum(EnumType {
-            description: Some(format!("One of {} values.", values.len()).into()),
+            description: Some(shared_text(&name).unwrap_or_else(|| format!("One of {} values.", values.len()).into())),
             name: name.clone(),
             values,
         });
@@ -164,7 +164,8 @@ impl Builder<'_> {
             }
             return;
         }
-        let mut out = object(&name, format!("The parts of a `{name}`."));
+        let about = shared_text(&name).unwrap_or_else(|| format!("The parts of a `{name}`.").into());
+        let mut out = object(&name, about);
         let mut given = input(
             format!("{name}Input"),
             None,
@@ -241,7 +242,7 @@ impl Builder<'_> {
             Kind::List(item) => match &**item {
                 Kind::Enum(it) => self.enum_list_filter(&enum_name(it, owner, &property.legal)),
                 Kind::Object(it) if has_place(it) => object_name(it, owner, &property.legal) + "ListFilter",
-                Kind::Object(_) | Kind::Money | Kind::Json | Kind::Actor | Kind::List(_) => "PresenceFilter".into(),
+                Kind::Object(_) | Kind::Money | Kind::Json | Kind::Actor | Kind::List(_) => "IsNullFilter".into(),
                 scalar_kind => format!("{}ListFilter", scalar(scalar_kind).unwrap_or("String")),
             },
             Kind::Actor => return None,
@@ -274,6 +275,12 @@ impl Builder<'_> {
             )
         })
     }
+}
+
+/// What a shared type is, as its definition says.
+fn shared_text(name: &str) -> Option<Text> {
+    let (_, text) = standard::shared_kinds().get(name)?;
+    text.as_deref().map(Text::Borrowed)
 }
 
 /// Has a latitude and a longitude.

@@ -25,6 +25,8 @@ mod record;
 mod roots;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 pub(crate) mod timeline;
 
 use model::{Argument, EnumType, Field, InputType, ObjectType, Text, Type, TypeRef, Types};
@@ -144,13 +146,8 @@ impl<'r> Builder<'r> {
 
     /// Adds a type under the present owner; another owner's type of that name is a fault.
     fn add(&mut self, name: &str, ty: Type) {
-        if let Some(other) = self.owners.get(name) {
-            let fault = Fault::bad(
-                self.path(),
-                format!("{} needs the GraphQL type name `{name}`, which {other} has", capital(&self.owner)),
-            )
-            .remedy("Give one of the two another name.");
-            self.faults.push(fault);
+        if let Some(other) = self.owners.get(name).cloned() {
+            self.quarrel(&other, &format!("the GraphQL type name `{name}`"));
             return;
         }
         self.owners.insert(name.to_owned(), self.owner.clone());
@@ -180,17 +177,30 @@ impl<'r> Builder<'r> {
             Root::Subscription => ("Subscription", &mut self.subscription),
         };
         let key = format!("{label}.{}", field.name);
-        if let Some(other) = self.root_owners.get(&key) {
-            let fault = Fault::bad(
-                self.path(),
-                format!("{} needs the GraphQL field `{key}`, which {other} has", capital(&self.owner)),
-            )
-            .remedy("Give one of the two another name or plural.");
-            self.faults.push(fault);
+        if let Some(other) = self.root_owners.get(&key).cloned() {
+            self.quarrel(&other, &format!("the GraphQL field `{key}`"));
             return;
         }
         at.fields.insert(field.name.clone(), field);
         self.root_owners.insert(key, self.owner.clone());
+    }
+
+    /// The present owner needs what another has. Many names come from one; the same quarrel is told once.
+    fn quarrel(&mut self, other: &Owner, what: &str) {
+        let fault = if *other == self.owner {
+            Fault::bad(
+                self.path(),
+                format!("{} needs {what} twice, for one object and for many", capital(&self.owner)),
+            )
+            .remedy("Give it a plural that differs from its name.")
+        } else {
+            Fault::bad(self.path(), format!("{} needs {what}, which {other} has", capital(&self.owner)))
+                .remedy("Give one of the two another name.")
+        };
+        let told = |f: &Fault| f.path == fault.path && (*other == self.owner || f.message.ends_with(&format!("{other} has")));
+        if !self.faults.iter().any(told) {
+            self.faults.push(fault);
+        }
     }
 
     /// Where the present owner is defined.

@@ -13,7 +13,10 @@ use crate::store::{StoreConfig, StoreError};
 /// Opens a pool on Postgres, at once: a wrong URL shows here.
 pub async fn postgres(config: &StoreConfig) -> Result<DatabaseConnection, StoreError> {
     let timeout = config.statement_timeout.as_millis().to_string();
-    let options = postgres_options(config)?.options([("statement_timeout", timeout.as_str()), ("idle_in_transaction_session_timeout", "60000")]);
+    let options = postgres_options(config)?.options([
+        ("statement_timeout", timeout.as_str()),
+        ("idle_in_transaction_session_timeout", "60000"),
+    ]);
     let pool = PgPoolOptions::new()
         .max_connections(config.max_connections.max(2))
         .min_connections(1)
@@ -27,7 +30,10 @@ pub async fn postgres(config: &StoreConfig) -> Result<DatabaseConnection, StoreE
 
 /// Opens a small pool on Postgres whose statements may take as long as they need: migrations, building of indexes.
 pub async fn postgres_unhurried(config: &StoreConfig) -> Result<DatabaseConnection, StoreError> {
-    let pool = PgPoolOptions::new().max_connections(2).connect_with(postgres_options(config)?).await?;
+    let pool = PgPoolOptions::new()
+        .max_connections(2)
+        .connect_with(postgres_options(config)?)
+        .await?;
     Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
 }
 
@@ -56,14 +62,20 @@ impl SessionLock {
 /// Waits for an advisory lock.
 pub async fn session_lock(config: &StoreConfig, key: i64) -> Result<SessionLock, StoreError> {
     let mut connection = PgConnection::connect_with(&postgres_options(config)?).await?;
-    sqlx::query("select pg_advisory_lock($1)").bind(key).execute(&mut connection).await?;
+    sqlx::query("select pg_advisory_lock($1)")
+        .bind(key)
+        .execute(&mut connection)
+        .await?;
     Ok(SessionLock(connection))
 }
 
 /// Takes an advisory lock if no one holds it.
 pub async fn try_session_lock(config: &StoreConfig, key: i64) -> Result<Option<SessionLock>, StoreError> {
     let mut connection = PgConnection::connect_with(&postgres_options(config)?).await?;
-    let (got,): (bool,) = sqlx::query_as("select pg_try_advisory_lock($1)").bind(key).fetch_one(&mut connection).await?;
+    let (got,): (bool,) = sqlx::query_as("select pg_try_advisory_lock($1)")
+        .bind(key)
+        .fetch_one(&mut connection)
+        .await?;
     Ok(got.then_some(SessionLock(connection)))
 }
 

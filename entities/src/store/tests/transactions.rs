@@ -22,11 +22,18 @@ async fn an_org_is_made_once() {
     each(|fresh| async move {
         let store = &fresh.store;
         let org = store.create_org("acme-eu", " Acme ").await.unwrap();
-        assert_eq!(store.org_by_slug("acme-eu").await.unwrap().unwrap(), store.org(crate::klass::OrgId(org.id)).await.unwrap().unwrap());
+        assert_eq!(
+            store.org_by_slug("acme-eu").await.unwrap().unwrap(),
+            store.org(crate::klass::OrgId(org.id)).await.unwrap().unwrap()
+        );
         assert_eq!(store.orgs().await.unwrap()[0].name, "Acme");
-        let Err(StoreError::Faults(faults)) = store.create_org("acme-eu", "Other").await else { panic!("made twice") };
+        let Err(StoreError::Faults(faults)) = store.create_org("acme-eu", "Other").await else {
+            panic!("made twice")
+        };
         assert_eq!(faults.0[0].code, Code::Duplicate);
-        let Err(StoreError::Faults(faults)) = store.create_org("No", "").await else { panic!("a bad slug") };
+        let Err(StoreError::Faults(faults)) = store.create_org("No", "").await else {
+            panic!("a bad slug")
+        };
         assert_eq!(faults.0.len(), 2);
     })
     .await;
@@ -89,7 +96,12 @@ async fn writes_are_all_or_nothing() {
             }
         }
         let row = store
-            .transact(|tx| Box::pin(async move { tx.query_one("select count(*) as n, sum(seq % 4 = 0) as zero from stream_head", vec![]).await }))
+            .transact(|tx| {
+                Box::pin(async move {
+                    tx.query_one("select count(*) as n, sum(seq % 4 = 0) as zero from stream_head", vec![])
+                        .await
+                })
+            })
             .await;
         let n: i64 = match row {
             Ok(row) => row.unwrap().try_get_by_index(0).unwrap(),
@@ -128,7 +140,7 @@ async fn broken_constraints_are_named() {
         };
         user("A@x.org").await.unwrap();
         let error = user("a@X.org").await.unwrap_err();
-        assert_eq!(error.constraint(ConstraintKind::Unique).unwrap().name, "user_email_key");
+        assert_eq!(error.constraint(ConstraintKind::Unique).unwrap().name, "user_email_lower_key");
         let error = store
             .transact(move |tx| {
                 Box::pin(async move {
@@ -154,7 +166,11 @@ async fn a_deadlock_is_tried_again() {
         store
             .transact(|tx| {
                 Box::pin(async move {
-                    tx.execute("insert into stream_head (org_id, stream, seq) values ($1, 'a', 0), ($1, 'b', 0)", vec![uuid::Uuid::nil().into()]).await
+                    tx.execute(
+                        "insert into stream_head (org_id, stream, seq) values ($1, 'a', 0), ($1, 'b', 0)",
+                        vec![uuid::Uuid::nil().into()],
+                    )
+                    .await
                 })
             })
             .await
@@ -168,9 +184,11 @@ async fn a_deadlock_is_tried_again() {
                         let runs = runs.clone();
                         Box::pin(async move {
                             runs.fetch_add(1, Ordering::Relaxed);
-                            tx.execute("update stream_head set seq = seq + 1 where stream = $1", vec![first.into()]).await?;
+                            tx.execute("update stream_head set seq = seq + 1 where stream = $1", vec![first.into()])
+                                .await?;
                             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-                            tx.execute("update stream_head set seq = seq + 1 where stream = $1", vec![second.into()]).await
+                            tx.execute("update stream_head set seq = seq + 1 where stream = $1", vec![second.into()])
+                                .await
                         })
                     })
                     .await
