@@ -109,7 +109,8 @@ pub fn pattern(text: &str, fold: bool) -> Option<std::rc::Rc<regex::Regex>> {
     }
 }
 
-fn longest(kind: &Kind) -> u32 {
+/// Most characters or items that a kind takes when nothing else is said.
+pub(super) fn longest(kind: &Kind) -> u32 {
     match kind {
         Kind::Text => TEXT_LENGTH,
         Kind::List(_) => LIST_LENGTH,

@@ -1,4 +1,8 @@
-//! Which objects: one [`Filter`], two readers: SQL (`store/sql/`) for queries, memory for live streams.
+//! Which objects: one [`Filter`], two readers: SQL (`store/sql/`) for queries, memory ([`super::filter_memory`]) for live streams.
+//!
+//! **Two-valued.** A comparison is true or false, never unknown: where the target is null it is false, but for [`Op::Ne`],
+//! [`Op::NotIn`] and [`Op::HasNone`], which a null target matches. So [`Filter::Not`] is plain negation: `not (total > 5)` holds for an
+//! object without a total. Both readers keep to this.
 
 use std::sync::Arc;
 

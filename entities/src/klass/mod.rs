@@ -7,11 +7,17 @@
 
 pub mod accept;
 pub mod actor;
+pub mod change;
+pub mod check;
+mod collide;
 pub mod contact;
 pub mod definition;
+pub mod diff;
 pub mod draft;
+pub mod duration;
 pub mod fault;
 pub mod filter;
+pub mod filter_memory;
 pub mod id;
 pub mod kind;
 pub mod name;

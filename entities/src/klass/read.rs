@@ -46,9 +46,11 @@ const PROPERTY_KEYS: &[&str] = &[
     "minLength",
     "maxLength",
     "pattern",
+    "validation",
     "formerly",
     "writable",
 ];
+const VALIDATION_KEYS: &[&str] = &["min", "max", "minLength", "maxLength", "pattern"];
 const VALUE_KEYS: &[&str] = &["value", "name", "description", "deprecated"];
 const PART_KEYS: &[&str] = &["kind", "list", "many", "big", "values", "required", "description"];
 const RELATIONSHIP_KEYS: &[&str] = &[
@@ -269,15 +271,29 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// A table of things by name, in order.
+    /// A table of things by name, in order; or a list of things that each say their `name`, as GraphQL inputs do.
     fn named<T>(&mut self, key: &str, read: impl Fn(&Json, &Path, &mut Vec<Fault>) -> T) -> IndexMap<String, T> {
         let mut out = IndexMap::new();
+        let path = self.path.at(key);
         match self.get(key) {
             None => {}
             Some(Json::Object(map)) => {
-                let path = self.path.at(key);
                 for (name, json) in map {
                     out.insert(name.clone(), read(json, &path.at(name), self.faults));
+                }
+            }
+            Some(Json::Array(items)) => {
+                for (i, json) in items.iter().enumerate() {
+                    let Some((name, rest)) = without_name(json) else {
+                        let fault = Fault::bad(path.at(i.to_string()).0, "It does not say its `name`.");
+                        self.faults.push(fault);
+                        continue;
+                    };
+                    let it = read(&rest, &path.at(&name), self.faults);
+                    if out.insert(name.clone(), it).is_some() {
+                        let fault = Fault::bad(path.at(&name).0, format!("`{name}` is there twice."));
+                        self.faults.push(fault);
+                    }
                 }
             }
             Some(other) => self.wrong(key, "a table by name", other),
@@ -317,6 +333,13 @@ impl<'a> Table<'a> {
             None => (written, flagged),
         }
     }
+}
+
+/// The `name` of a thing in a list, and the rest of it.
+fn without_name(json: &Json) -> Option<(String, Json)> {
+    let mut rest = json.as_object()?.clone();
+    let name = rest.shift_remove("name")?;
+    Some((name.as_str()?.to_owned(), Json::Object(rest)))
 }
 
 fn klass(json: &Json, path: &Path, faults: &mut Vec<Fault>) -> Definition {
@@ -365,6 +388,13 @@ fn property(json: &Json, path: &Path, faults: &mut Vec<Fault>) -> PropertyDefini
         return PropertyDefinition::default();
     };
     let (kind, list) = t.kind();
+    // the bounds may stand beside the kind or in a table of their own: `validation = { min = 1 }`
+    let nested = t.get("validation").and_then(|json| {
+        let path = t.path.at("validation");
+        Table::open(json, &path, "A validation", VALIDATION_KEYS, t.faults).map(|mut t| bounds(&mut t))
+    });
+    let beside = bounds(&mut t);
+    let bounds = nested.unwrap_or(beside);
     PropertyDefinition {
         kind,
         list,
@@ -382,11 +412,11 @@ fn property(json: &Json, path: &Path, faults: &mut Vec<Fault>) -> PropertyDefini
         display_name: t.text("displayName"),
         description: t.text("description"),
         deprecated: t.text("deprecated"),
-        min: t.get("min").cloned(),
-        max: t.get("max").cloned(),
-        min_length: t.number("minLength"),
-        max_length: t.number("maxLength"),
-        pattern: t.text("pattern"),
+        min: bounds.min,
+        max: bounds.max,
+        min_length: bounds.min_length,
+        max_length: bounds.max_length,
+        pattern: bounds.pattern,
         formerly: t.texts("formerly"),
         writable: t.choice(
             "writable",
@@ -397,6 +427,25 @@ fn property(json: &Json, path: &Path, faults: &mut Vec<Fault>) -> PropertyDefini
             ],
             WritableDefinition::Always,
         ),
+    }
+}
+
+/// What a value must satisfy.
+struct Bounds {
+    min: Option<Json>,
+    max: Option<Json>,
+    min_length: Option<u32>,
+    max_length: Option<u32>,
+    pattern: Option<String>,
+}
+
+fn bounds(t: &mut Table<'_>) -> Bounds {
+    Bounds {
+        min: t.get("min").cloned(),
+        max: t.get("max").cloned(),
+        min_length: t.number("minLength"),
+        max_length: t.number("maxLength"),
+        pattern: t.text("pattern"),
     }
 }
 
@@ -451,16 +500,15 @@ fn relationship(json: &Json, path: &Path, faults: &mut Vec<Fault>) -> Relationsh
         );
     }
     let many = &[("one", Cardinality::One), ("many", Cardinality::Many)];
-    if t.get("kind").is_none() {
-        t.faults
-            .push(Fault::bad(path.0.clone(), "The relationship does not say its `kind`.").remedy("It may be: one, many."));
-    }
+    let required = t.flag("required");
+    // a link that must be there cannot be taken away: the delete is refused unless the author says otherwise
+    let on_delete = if required { OnDelete::Restrict } else { OnDelete::Unlink };
     RelationshipDefinition {
         to: to.unwrap_or_default(),
         kind: t.choice("kind", many, Cardinality::One),
         inverse: t.text("inverse"),
         inverse_kind: t.choice("inverseKind", many, Cardinality::Many),
-        required: t.flag("required"),
+        required,
         on_delete: t.choice(
             "onDelete",
             &[
@@ -468,7 +516,7 @@ fn relationship(json: &Json, path: &Path, faults: &mut Vec<Fault>) -> Relationsh
                 ("unlink", OnDelete::Unlink),
                 ("cascade", OnDelete::Cascade),
             ],
-            OnDelete::Unlink,
+            on_delete,
         ),
         description: t.text("description"),
         inverse_description: t.text("inverseDescription"),
