@@ -53,6 +53,13 @@ pub fn plan(before: &Registry, slug: &str, previous: &[Stored], changes: &[Klass
     for change in changes {
         match change {
             KlassChange::Define(definition) => {
+                if written.contains_key(&definition.name) {
+                    faults.push(Fault::bad(
+                        ["klasses", &definition.name],
+                        "This klass is defined twice in one change.",
+                    ));
+                    continue;
+                }
                 written.insert(definition.name.clone(), definition.clone());
             }
             KlassChange::Patch(patch) => match patched(&current(&patch.klass, previous, &written, &mut faults), patch) {

@@ -18,18 +18,9 @@ pub const MOST_KLASSES: usize = 1_000;
 /// Most klasses to which one relationship leads.
 pub const MOST_TARGETS: usize = 20;
 
-/// Everything that is wrong with `written`, were it to take its place among the org's stored definitions `previous`.
+/// Everything that is wrong with `written` (each klass once), were it to take its place among the org's stored definitions `previous`.
 pub fn check(previous: &[Stored], written: &[Definition]) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let mut seen = HashSet::new();
-    for definition in written {
-        if !seen.insert(&definition.name) {
-            faults.push(Fault::bad(
-                ["klasses", &definition.name],
-                "This klass is defined twice in one change.",
-            ));
-        }
-    }
     let names: HashSet<&str> = standard::standard()
         .iter()
         .chain(previous)
@@ -262,7 +253,7 @@ impl Check<'_> {
         let Some(kind) = known else { return };
         self.flags(p, &kind, path);
         self.bounds(p, &kind, path);
-        self.defaults(name, p, path);
+        self.defaults(name, p, &kind, path);
     }
 
     /// Faults of the kind and of what belongs to it; the kind if there is none.
@@ -329,6 +320,14 @@ impl Check<'_> {
         };
         if kind.is_empty() || known().any(|k| k == kind) {
             return; // empty: `read` has said so
+        }
+        if kind.starts_with("list of ") {
+            self.bad(
+                path.clone(),
+                "A list cannot hold lists.",
+                "Use kind = \"json\", or a klass with a relationship.",
+            );
+            return;
         }
         let hint = match kind.to_ascii_lowercase().as_str() {
             "int" | "number" | "long" | "bigint" => Some("integer"),
@@ -501,10 +500,7 @@ impl Check<'_> {
     fn bounds(&mut self, p: &PropertyDefinition, kind: &Kind, path: &Path) {
         let what = kind.name();
         let item = kind.item();
-        let measured = matches!(
-            item,
-            Kind::Integer { .. } | Kind::Decimal | Kind::Money | Kind::Date | Kind::DateTime
-        );
+        let measured = measured(item);
         let lengthy = matches!(kind, Kind::List(_)) || matches!(item, Kind::String | Kind::Text | Kind::Url | Kind::Email);
         let textual = matches!(kind, Kind::String | Kind::Text | Kind::Url | Kind::Email | Kind::Phone);
         for (key, given) in [("min", p.min.is_some()), ("max", p.max.is_some())] {
@@ -578,13 +574,17 @@ impl Check<'_> {
     }
 
     /// Whether minimum, maximum and default are values of the kind, and agree with each other.
-    fn defaults(&mut self, name: &str, p: &PropertyDefinition, path: &Path) {
+    fn defaults(&mut self, name: &str, p: &PropertyDefinition, kind: &Kind, path: &Path) {
         let settled = SettledProperty {
             legal: name::fold(name).unwrap_or_default(),
             ..Default::default()
         };
         let mut bare = p.clone();
         bare.default = None;
+        if !measured(kind.item()) {
+            // `bounds` has said that they do not belong here
+            (bare.min, bare.max) = (None, None);
+        }
         match resolve::property(name, &bare, &settled, Home::Table, false, path) {
             Err(fault) => self.faults.push(fault),
             Ok(made) => {
@@ -674,6 +674,14 @@ impl Check<'_> {
             }
         }
     }
+}
+
+/// Has values with a smallest and a largest.
+fn measured(kind: &Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Integer { .. } | Kind::Decimal | Kind::Money | Kind::Date | Kind::DateTime
+    )
 }
 
 fn last_line(text: &str) -> String {

@@ -211,7 +211,7 @@ fn field_names(klass: &str, org: &[Stored], faults: &mut Vec<Fault>) {
             let path = ["klasses", declaring, "relationships", name].map(str::to_owned).to_vec();
             if declaring == klass {
                 let owner = Owner {
-                    what: format!("the relationship `{name}`"),
+                    what: format!("the {}relationship `{name}`", if own { "" } else { "standard " }),
                     path: path.clone(),
                     own,
                 };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::kind::{EnumKind, ObjectKind};
+use super::registry::CustomerLink;
 use super::relationship::{Cardinality, Link, OnDelete, Side};
 use super::{End, Kind, Klass, Property, Registry, Relationship};
 
@@ -197,7 +198,7 @@ impl Differ {
                 ChangeKind::TimelineChanged(old.clone(), new.clone()),
             );
         }
-        if old.customer != new.customer {
+        if customer_column(old) != customer_column(new) {
             let what = format!("Objects of `{name}` belong to a customer in another way; streams begin anew.");
             self.push(
                 &[name],
@@ -509,6 +510,15 @@ fn word(cardinality: Cardinality) -> &'static str {
     match cardinality {
         Cardinality::One => "one",
         Cardinality::Many => "many",
+    }
+}
+
+/// The column that says to which customer an object belongs; a rename leaves it as it is.
+fn customer_column(klass: &Klass) -> Option<String> {
+    match &klass.customer {
+        CustomerLink::Through(end) => klass.end(end).map(|e| place(&e.relationship.link)),
+        CustomerLink::Itself => Some("id".into()),
+        CustomerLink::None => None,
     }
 }
 

@@ -234,6 +234,7 @@ fn to_ascii(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for c in name.chars() {
         match c {
+            '\'' | '’' => {} // `won't` is one word
             c if c.is_ascii() => out.push(c),
             'à' | 'á' | 'â' | 'ã' | 'å' | 'ā' | 'ă' | 'ą' => out.push('a'),
             'ä' | 'æ' => out.push_str("ae"),

@@ -108,12 +108,13 @@ pub(super) fn shared_types(text: &str) -> Result<IndexMap<String, PropertyDefini
 
 /// TOML as JSON, keys in the order of the text (the parser's own tables are sorted). Dates become strings.
 fn toml_to_json(text: &str) -> Result<Json, Faults> {
-    let (table, errors) = toml::de::DeTable::parse_recoverable(text);
+    let (table, mut errors) = toml::de::DeTable::parse_recoverable(text);
     if !errors.is_empty() {
+        errors.sort_by_key(|e| e.span().map_or(0, |s| s.start));
         let faults = errors.iter().map(|e| {
             let line = e.span().map_or(0, |s| text[..s.start.min(text.len())].matches('\n').count() + 1);
             Fault::bad(
-                ["toml".to_owned(), format!("line {line}")],
+                [format!("line {line}")],
                 format!("Not TOML: {}.", e.message().trim_end_matches('.')),
             )
         });

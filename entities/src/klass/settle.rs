@@ -344,7 +344,17 @@ fn relationships(standard: &[Stored], org: &mut [Stored], at: usize, before: Opt
                     (name_of_klass.as_str(), &it.legal)
                 };
                 let mut taken = columns_of(standard, org, holder);
-                taken.extend(out.values().map(|r: &SettledRelationship| r.column.clone()));
+                // the ones of this very change are not stored yet
+                let here = |n: &String| {
+                    written
+                        .get(n)
+                        .is_some_and(|r| is_flipped(r).then(|| r.to[0].as_str()).unwrap_or(&name_of_klass) == holder)
+                };
+                taken.extend(
+                    out.iter()
+                        .filter(|(n, _)| here(n))
+                        .map(|(_, r): (_, &SettledRelationship)| r.column.clone()),
+                );
                 it.column = free_column(&format!("{}_id", name::snake(base, name::LONGEST_COLUMN - 3)), &mut taken);
             }
         }
