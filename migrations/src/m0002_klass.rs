@@ -1,4 +1,7 @@
 //! What an org's klasses are (definitions), and the journal of their changes.
+//!
+//! On Postgres `json`, not `jsonb`: the order of a klass's properties is the order of the keys. To write it, bind text and cast
+//! (`$1::json`); a driver's JSON parameter is `jsonb`, which has lost the order already.
 
 crate::sql::step!(
     "m0002_klass",
@@ -6,7 +9,7 @@ crate::sql::step!(
 create table klass_definition (
     org_id {uuid} not null references org (id),
     name text not null,
-    body {json} not null,
+    body {pg:json}{sqlite:text} not null,
     position {int} not null,
     version {int} not null,
     primary key (org_id, name)
@@ -17,7 +20,7 @@ create table klass_change (
     org_id {uuid} not null references org (id),
     version {int} not null,
     state text not null check (state in ('planned', 'running', 'switched', 'done', 'undone')),
-    plan {json} not null,
+    plan {pg:json}{sqlite:text} not null,
     error text,
     created_at {stamp} not null,
     finished_at {stamp}

@@ -7,15 +7,23 @@ use std::time::{Duration, Instant};
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement};
 use serde_json::Value as Json;
 
-use super::{Dialect, Store, StoreError};
+use super::{Dialect, Store, StoreError, ddl, ddl_steps};
 
 mod cell;
 mod convert;
 pub(crate) mod data;
+pub(crate) mod hand;
+pub(crate) mod point;
+mod run;
 
+pub use run::org_lock;
+
+use crate::klass::change::{self, KlassChange};
 use crate::klass::definition::Stored;
+use crate::klass::diff::{Change, Class};
 use crate::klass::fault::Code;
-use crate::klass::{Fault, OrgId, Registry, resolve};
+use crate::klass::{Actor, Fault, OrgId, Registry, resolve};
+use hand::Hand;
 
 /// For how long a registry is taken as current without asking the database.
 const TRUSTED: Duration = Duration::from_millis(250);
@@ -27,6 +35,32 @@ pub(crate) struct Registries(RwLock<HashMap<OrgId, Cached>>);
 struct Cached {
     registry: Arc<Registry>,
     checked: Instant,
+}
+
+/// How a change of klasses is to be made.
+#[derive(Clone, Copy, Default)]
+pub struct ChangeOptions<'a> {
+    /// Only say what it would do.
+    pub dry_run: bool,
+    /// Do it although clients break or data is lost.
+    pub force: bool,
+    /// What else must hold of the registry that comes of it (names that collide in the schema).
+    pub extra_check: Option<&'a (dyn Fn(&Registry) -> Vec<Fault> + Sync)>,
+}
+
+/// What became of a change of klasses.
+#[derive(Clone, Debug)]
+pub struct ChangeReport {
+    /// The org's klasses from now on; with `dry_run`, as they would be.
+    pub registry: Arc<Registry>,
+    /// What differs from before, each judged.
+    pub changes: Vec<Change>,
+    /// Only with `dry_run`: why it would be refused.
+    pub faults: Vec<Fault>,
+    /// Whether it was done (also when there was nothing to do).
+    pub applied: bool,
+    /// Where in the log: right behind the change.
+    pub cursor: Option<String>,
 }
 
 /// What the database holds of an org's klasses.
@@ -74,6 +108,117 @@ impl Store {
         let registry = Arc::new(self.definitions(org).await?.resolve(org)?);
         self.0.registries.put(registry.clone(), asked);
         Ok(registry)
+    }
+
+    /// Changes the org's klasses: all of `changes`, or none. When it returns, the next request sees the new klasses; see `run.rs` for how.
+    ///
+    /// Faults, all at once: of the definitions; `Breaking` for each breaking change unless forced; and for what the objects that exist do
+    /// not comply with (a kind, required, unique), with how many they are and the first of them by id. Values that do not fit are
+    /// never dropped, not even when forced. Defaults of newly required properties are filled in, without an event for each object.
+    pub async fn change_klasses(
+        &self,
+        actor: &Actor,
+        changes: Vec<KlassChange>,
+        options: ChangeOptions<'_>,
+    ) -> Result<ChangeReport, StoreError> {
+        if options.dry_run {
+            let (change, report) = self.plan_change(actor, &changes, &options).await?;
+            return Ok(ChangeReport {
+                faults: change.map_or(vec![], |(_, faults)| faults),
+                ..report
+            });
+        }
+        let mut hand = self.hand(actor.org).await?;
+        let done = self.change_by(&mut hand, actor, changes, options).await;
+        hand.release().await;
+        done
+    }
+
+    async fn change_by(
+        &self,
+        hand: &mut Hand,
+        actor: &Actor,
+        changes: Vec<KlassChange>,
+        options: ChangeOptions<'_>,
+    ) -> Result<ChangeReport, StoreError> {
+        // What another left in the middle comes first: this change is planned on what comes of it.
+        for line in self.resume_org(hand).await? {
+            tracing::info!("{line}");
+        }
+        let (change, mut report) = self.plan_change(actor, &changes, &options).await?;
+        report.applied = true;
+        let Some((change, faults)) = change else { return Ok(report) };
+        data::gather(faults)?;
+        let change = Arc::new(change);
+        self.journal(&change).await?;
+        report.cursor = self.make(hand, change.clone()).await?;
+        report.registry = change.after.clone();
+        // The change is made; what is left may wait.
+        if let Err(error) = self.settle_down(hand, change.id, &change.plan, self.0.config.klass_grace).await {
+            tracing::warn!(change = %change.id, %error, "what a klass change left could not be dropped; the next start tries again");
+        }
+        Ok(report)
+    }
+
+    /// What would be done, with the faults that forbid it; `None` when there is nothing to do.
+    async fn plan_change(
+        &self,
+        actor: &Actor,
+        changes: &[KlassChange],
+        options: &ChangeOptions<'_>,
+    ) -> Result<(Option<(run::Change, Vec<Fault>)>, ChangeReport), StoreError> {
+        let org = actor.org;
+        let now = self.definitions(org).await?;
+        let before = now.resolve(org)?;
+        let planned = change::plan(&before, &now.slug, &now.stored, changes)?;
+        if let Some(check) = options.extra_check {
+            data::gather(check(&planned.registry))?;
+        }
+        let mut report = ChangeReport {
+            registry: Arc::new(before.clone()),
+            changes: planned.changes,
+            faults: vec![],
+            applied: false,
+            cursor: None,
+        };
+        let stored: Vec<(i64, Stored)> = planned
+            .stored
+            .into_iter()
+            .zip(0_i64..)
+            .filter(|(s, _)| !now.stored.contains(s))
+            .map(|(s, i)| (i, s))
+            .collect();
+        if stored.is_empty() {
+            return Ok((None, report));
+        }
+        let after = Arc::new(planned.registry);
+        let (old, new) = (ddl::tables(&before), ddl::tables(&after));
+        let work = data::work(&before, &after, self.dialect());
+        let mut faults: Vec<Fault> = Vec::new();
+        if !options.force {
+            faults.extend(report.changes.iter().filter(|c| c.class == Class::Breaking).map(|c| {
+                let path = std::iter::once("klasses".to_owned()).chain(c.path.iter().cloned());
+                Fault::new(Code::Breaking, path, c.message.clone()).remedy("force the change if that is meant")
+            }));
+        }
+        for work in &work {
+            faults.extend(work.check(self, org, &old).await?);
+        }
+        report.registry = after.clone();
+        let change = run::Change {
+            id: uuid::Uuid::now_v7(),
+            org,
+            before: Arc::new(before),
+            after,
+            plan: run::Plan {
+                actor: actor.to_text(),
+                started: chrono::Utc::now(),
+                stored,
+                steps: ddl_steps::steps(&old, &new),
+            },
+            work,
+        };
+        Ok((Some((change, faults)), report))
     }
 
     /// Definitions and version, of one moment.

@@ -44,6 +44,9 @@ pub(crate) struct Shared {
     /// SQLite: the threads that read. Postgres reads over `connection`.
     pub(crate) readers: Option<driver::sqlite::Readers>,
     pub(crate) registries: klasses::Registries,
+    pub(crate) hands: klasses::hand::Hands,
+    #[cfg(test)]
+    pub(crate) points: klasses::point::Points,
 }
 
 impl std::fmt::Debug for Store {
@@ -75,6 +78,9 @@ impl Store {
             writer,
             readers,
             registries: klasses::Registries::default(),
+            hands: klasses::hand::Hands::default(),
+            #[cfg(test)]
+            points: klasses::point::Points::default(),
         })))
     }
 

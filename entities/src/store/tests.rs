@@ -13,7 +13,9 @@ pub(crate) struct Fresh {
 /// A migrated SQLite store in a directory of its own.
 pub(crate) async fn sqlite() -> Fresh {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let config = StoreConfig::new(format!("sqlite:{}", dir.path().join("klio.db").display()));
+    let mut config = StoreConfig::new(format!("sqlite:{}", dir.path().join("klio.db").display()));
+    // Klass changes clean up at once.
+    config.klass_grace = std::time::Duration::ZERO;
     let store = Store::open(&config).await.expect("opens");
     store.migrate().await.expect("migrates");
     Fresh {
@@ -31,6 +33,7 @@ pub(crate) async fn postgres() -> Option<Fresh> {
     let (base, _) = server.rsplit_once('/').expect("a URL with a database");
     let mut config = StoreConfig::new(format!("{base}/{name}"));
     config.max_connections = 8;
+    config.klass_grace = std::time::Duration::ZERO;
     let store = Store::open(&config).await.expect("opens");
     store.migrate().await.expect("migrates");
     Some(Fresh { store, config, dir: None })
@@ -61,4 +64,5 @@ where
     }
 }
 
+mod changes;
 mod transactions;

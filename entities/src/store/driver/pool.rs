@@ -52,6 +52,20 @@ fn postgres_options(config: &StoreConfig) -> Result<PgConnectOptions, StoreError
 pub struct SessionLock(PgConnection);
 
 impl SessionLock {
+    /// Runs statements as they are, several in one text, outside a transaction unless they begin one.
+    pub async fn run(&mut self, sql: &str) -> Result<(), StoreError> {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut self.0).await?;
+        Ok(())
+    }
+
+    /// Whether a query answers a row.
+    pub async fn answers(&mut self, sql: &str) -> Result<bool, StoreError> {
+        Ok(sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()))
+            .fetch_optional(&mut self.0)
+            .await?
+            .is_some())
+    }
+
     /// Gives the lock back.
     pub async fn release(self) {
         // Closing is what releases; if that fails the server ends the session when it notices.

@@ -14,7 +14,7 @@ use crate::klass::fault::Code;
 use crate::klass::property::Home;
 use crate::klass::relationship::{Cardinality, Link};
 use crate::klass::{Fault, Faults, Kind, Klass, ObjectId, OrgId, Property, Registry, Value};
-use crate::store::ddl::{self, Name, quote};
+use crate::store::ddl::{self, Name, TableSpec, quote};
 use crate::store::{Dialect, Store, StoreError, Tx};
 
 /// How many rows are read or written at a time.
@@ -202,13 +202,16 @@ impl Work {
         }
     }
 
-    /// What is not so, before the tables are changed. `there`: which tables exist.
-    pub(crate) async fn check(&self, store: &Store, org: OrgId, there: &dyn Fn(&Name) -> bool) -> Result<Vec<Fault>, StoreError> {
+    /// What is not so, before the tables are changed. `there`: the tables that exist.
+    pub(crate) async fn check(&self, store: &Store, org: OrgId, there: &[TableSpec]) -> Result<Vec<Fault>, StoreError> {
         let place = Place::Store(store);
         match &self.what {
             What::Convert { from, to } => self.convert(place, org, from, to, None, false).await,
             What::Fill { .. } => Ok(vec![]),
-            What::Required { old, .. } => self.required(place, org, old.as_deref().filter(|_| there(&self.table()))).await,
+            What::Required { old, .. } => {
+                self.required(place, org, old.as_deref().filter(|_| there.iter().any(|t| t.name == self.table())))
+                    .await
+            }
             What::Unique { keys } => self.unique(place, keys).await,
         }
     }

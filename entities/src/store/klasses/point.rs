@@ -1,0 +1,40 @@
+//! Places in a change at which a test may end the process. Nothing in a release build.
+
+use crate::store::Store;
+
+#[cfg(test)]
+#[derive(Default)]
+pub(crate) struct Points {
+    /// Every place that was passed.
+    pub passed: std::sync::Mutex<Vec<&'static str>>,
+    /// After how many places the change stops for good, as if the process had ended there.
+    pub stop_after: std::sync::atomic::AtomicUsize,
+    /// Told when it has stopped.
+    pub stopped: tokio::sync::Notify,
+}
+
+impl Store {
+    /// A place in a change. In debug builds the environment's `KLIO_FAILPOINT` names one at which the process aborts.
+    #[cfg_attr(not(debug_assertions), allow(clippy::unused_async))]
+    pub(super) async fn point(&self, name: &'static str) {
+        #[cfg(debug_assertions)]
+        if std::env::var_os("KLIO_FAILPOINT").is_some_and(|wanted| wanted == name) {
+            tracing::error!(name, "KLIO_FAILPOINT: the process ends here");
+            std::process::abort();
+        }
+        #[cfg(test)]
+        {
+            let points = &self.0.points;
+            let passed = {
+                let mut all = points.passed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                all.push(name);
+                all.len()
+            };
+            if passed == points.stop_after.load(std::sync::atomic::Ordering::SeqCst) {
+                points.stopped.notify_one();
+                std::future::pending::<()>().await;
+            }
+        }
+        let _ = name;
+    }
+}
