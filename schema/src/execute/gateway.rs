@@ -148,7 +148,7 @@ impl Gateway {
             });
         }
         let plan = {
-            let run = Run::new(&self.store, &schema, actor, &variables, &self.limits);
+            let run = Run::new(&self.store, &schema, actor, &variables, &self.limits, operation.ty);
             root::compile(&run.ground(), &document, name, operation).map_err(|error| vec![error])?
         };
         let plan = Arc::new(plan);
@@ -211,7 +211,14 @@ impl Gateway {
     }
 
     async fn run(&self, actor: &Actor, prepared: Prepared, mut stats: Stats) -> Answer {
-        let run = Run::new(&self.store, &prepared.schema, actor, &prepared.variables, &self.limits);
+        let run = Run::new(
+            &self.store,
+            &prepared.schema,
+            actor,
+            &prepared.variables,
+            &self.limits,
+            prepared.plan.kind,
+        );
         let plan = &prepared.plan;
         let requested = match self.charge(&run, plan, actor) {
             Ok(requested) => requested,

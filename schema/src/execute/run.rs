@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use async_graphql_parser::types::OperationType;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::future::{join_all, try_join_all};
 use klio_entities::klass::query::{Key, Output, Read};
 use klio_entities::klass::{Actor, Klass, ObjectId, Value};
 use klio_entities::store::{Dialect, Store, StoreError, sql};
+use serde_json::Value as Json;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -39,6 +41,8 @@ pub struct Run<'a> {
     pub now: DateTime<Utc>,
     /// The limits.
     pub limits: &'a Limits,
+    /// The root type's name.
+    pub root_type: &'static str,
     /// Statements so far.
     pub statements: AtomicUsize,
     log_cursor: OnceCell<String>,
@@ -89,7 +93,14 @@ pub fn store_error(error: StoreError) -> Error {
 
 impl<'a> Run<'a> {
     /// A request that begins now.
-    pub fn new(store: &'a Store, schema: &'a Arc<OrgSchema>, actor: &'a Actor, variables: &'a Variables, limits: &'a Limits) -> Self {
+    pub fn new(
+        store: &'a Store,
+        schema: &'a Arc<OrgSchema>,
+        actor: &'a Actor,
+        variables: &'a Variables,
+        limits: &'a Limits,
+        kind: OperationType,
+    ) -> Self {
         Self {
             store,
             schema,
@@ -97,6 +108,7 @@ impl<'a> Run<'a> {
             variables,
             now: Utc::now(),
             limits,
+            root_type: plan::root::root_type(kind),
             statements: AtomicUsize::new(0),
             log_cursor: OnceCell::new(),
         }
@@ -134,9 +146,30 @@ impl<'a> Run<'a> {
                 Ok(cell) => self.told(root, &record.shape, &cell).await,
                 Err(error) => Err(error),
             },
-            Ok(Work::Introspect(_)) => Err(Error::internal("introspection is answered elsewhere")),
+            Ok(Work::Introspect(introspect)) => self.introspect(root, introspect),
         };
         told.unwrap_or_else(|error| Told::failed(root, error))
+    }
+
+    /// Root fields that ask for the schema, beside others that do not.
+    fn introspect(&self, root: &Root, introspect: &plan::Introspect) -> Result<Told, Error> {
+        let variables = self.variables.values.iter().map(|(name, value)| (name.clone(), value.to_json()));
+        let variables =
+            async_graphql::Variables::from_json(Json::Object(variables.map(|(name, value)| (name.to_string(), value)).collect()));
+        let response = crate::introspection::answer(&self.schema.dynamic, introspect.document.clone(), variables, None);
+        if let Some(error) = response.errors.into_iter().next() {
+            return Err(Error::internal(error.message));
+        }
+        let value = match response.data {
+            async_graphql::Value::Object(mut data) => data.swap_remove(root.key.as_str()),
+            _ => None,
+        };
+        let json = serde_json::to_vec(&value.unwrap_or_default()).map_err(Error::internal)?;
+        Ok(Told {
+            json: Some(json),
+            errors: Vec::new(),
+            rows: 0,
+        })
     }
 
     async fn fetched(&self, root: &Root, fetch: &Fetch) -> Result<Told, Error> {
@@ -148,7 +181,7 @@ impl<'a> Run<'a> {
             self.load(wanted, &mut loaded).await?;
         }
         loaded.log_cursor = self.log_cursor.get().cloned();
-        Ok(write(root, &fetch.shape, Node::Json(&answer, 0), &loaded))
+        Ok(write(self.root_type, root, &fetch.shape, Node::Json(&answer, 0), &loaded))
     }
 
     /// Turns a cell into a root field's value, reading the objects that are in it.
@@ -158,7 +191,7 @@ impl<'a> Run<'a> {
         wanted.node(shape, Node::Cell(cell));
         self.load(wanted, &mut loaded).await?;
         loaded.log_cursor = self.log_cursor.get().cloned();
-        Ok(write(root, shape, Node::Cell(cell), &loaded))
+        Ok(write(self.root_type, root, shape, Node::Cell(cell), &loaded))
     }
 
     /// The records of queries.
@@ -371,9 +404,9 @@ impl<'a> Run<'a> {
     }
 }
 
-fn write(root: &Root, shape: &Shape, node: Node<'_>, loaded: &Loaded) -> Told {
+fn write(on: &str, root: &Root, shape: &Shape, node: Node<'_>, loaded: &Loaded) -> Told {
     let mut writer = Writer::new(loaded);
-    let done = writer.root(&root.key, root.nullable, root.pos, shape, node);
+    let done = writer.root(on, root, shape, node);
     Told {
         rows: writer.rows,
         json: match done {

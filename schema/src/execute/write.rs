@@ -4,16 +4,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use async_graphql_parser::Pos;
 use klio_entities::klass::{Klass, Value};
 use uuid::Uuid;
 
 use super::leaf;
 use super::record::{Cell, Record};
 use super::tape::{Tag, Tape};
-use crate::error::{Error, Segment, write_string};
-use crate::plan::cursor;
-use crate::plan::shape::{ActorPart, Count, FieldShape, Fields, From, Items, Leaf, PageFact, Shape, TitlePiece, Window};
+use crate::error::{Code, Error, Segment, write_string};
+use crate::plan::shape::{ActorPart, Count, Fields, From, Items, Leaf, PageFact, Shape, TitlePiece, Window};
 use crate::plan::timeline::Entry;
+use crate::plan::{Root, cursor};
 
 /// An answer of the store, with the arguments of its statement.
 #[derive(Debug)]
@@ -84,7 +85,8 @@ pub struct Writer<'a> {
     pub rows: usize,
     loaded: &'a Loaded,
     path: Vec<Step<'a>>,
-    at: Vec<&'a FieldShape>,
+    /// The fields that lead to the present place: parent type, name, place in the document.
+    at: Vec<(&'a str, &'a str, Pos)>,
 }
 
 type Done = Result<Wrote, Rise>;
@@ -102,25 +104,13 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes a root field's value (without its key). `Err`: it must be null and may not be.
-    pub fn root(
-        &mut self,
-        key: &'a str,
-        nullable: bool,
-        pos: async_graphql_parser::Pos,
-        shape: &'a Shape,
-        node: Node<'_>,
-    ) -> Result<(), Rise> {
-        self.path.push(Step::Key(key));
+    /// Writes a root field's value (without its key). `Err`: it must be null and may not.
+    pub fn root(&mut self, on: &'a str, root: &'a Root, shape: &'a Shape, node: Node<'_>) -> Result<(), Rise> {
+        self.path.push(Step::Key(&root.key));
+        self.at.push((on, &root.name, root.pos));
         let start = self.out.len();
-        let errors = self.errors.len();
-        let done = self.settle(shape, node, nullable, start);
-        // A root field has no FieldShape of its own, so what befell it directly has no place yet.
-        for error in &mut self.errors[errors..] {
-            if error.locations.is_empty() {
-                error.locations.push(pos);
-            }
-        }
+        let done = self.settle(shape, node, root.nullable, start);
+        self.at.pop();
         self.path.pop();
         done
     }
@@ -130,14 +120,8 @@ impl<'a> Writer<'a> {
             Ok(Wrote::Value) => return Ok(()),
             Ok(Wrote::Null) if nullable => {}
             Ok(Wrote::Null) => {
-                let what = self.at.last().map_or("this field", |field| field.name.as_str());
-                self.raise(
-                    Error::internal(format!("null for the non-nullable field {what}"))
-                        .retold(format!("Cannot return null for non-nullable field \"{what}\".")),
-                );
-                if !nullable {
-                    return Err(Rise);
-                }
+                self.raise_null();
+                return Err(Rise);
             }
             Err(Rise) if nullable => {}
             Err(Rise) => return Err(Rise),
@@ -145,6 +129,16 @@ impl<'a> Writer<'a> {
         self.out.truncate(start);
         self.out.extend_from_slice(b"null");
         Ok(())
+    }
+
+    /// Notes that null stands at the present place and may not.
+    fn raise_null(&mut self) {
+        let (on, name, _) = self.at.last().copied().unwrap_or(("", "", Pos::default()));
+        tracing::error!(field = %format!("{on}.{name}"), "null for a non-nullable field");
+        self.raise(Error::new(
+            Code::Internal,
+            format!("Cannot return null for non-nullable field {on}.{name}."),
+        ));
     }
 
     /// Notes an error at the present place.
@@ -158,9 +152,9 @@ impl<'a> Writer<'a> {
             })
             .collect();
         if error.locations.is_empty()
-            && let Some(field) = self.at.last()
+            && let Some((.., pos)) = self.at.last()
         {
-            error.locations.push(field.pos);
+            error.locations.push(*pos);
         }
         self.errors.push(error);
     }
@@ -254,14 +248,9 @@ impl<'a> Writer<'a> {
             self.out.push(b':');
             if let From::Known(json) = &field.from {
                 if json == "null" && !field.nullable {
-                    self.at.push(field);
+                    self.at.push((&fields.type_name, &field.name, field.pos));
                     self.path.push(Step::Key(&field.key));
-                    self.raise(
-                        Error::internal(format!("{}.{} is null", fields.type_name, field.name)).retold(format!(
-                            "Cannot return null for non-nullable field \"{}.{}\".",
-                            fields.type_name, field.name
-                        )),
-                    );
+                    self.raise_null();
                     self.path.pop();
                     self.at.pop();
                     return Err(Rise);
@@ -270,7 +259,7 @@ impl<'a> Writer<'a> {
                 continue;
             }
             self.path.push(Step::Key(&field.key));
-            self.at.push(field);
+            self.at.push((&fields.type_name, &field.name, field.pos));
             let start = self.out.len();
             let done = match (&field.from, node) {
                 (From::Record(name), Node::Cell(Cell::Record(record))) => {

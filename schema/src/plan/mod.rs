@@ -25,7 +25,7 @@ pub mod timeline;
 
 use std::sync::{Arc, OnceLock};
 
-use async_graphql_parser::types::{DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType};
+use async_graphql_parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType};
 use async_graphql_parser::{Pos, Positioned};
 use klio_entities::klass::query::Read;
 use klio_entities::store::sql::Statement;
@@ -68,6 +68,8 @@ pub struct Plan {
 pub struct Root {
     /// The response key.
     pub key: String,
+    /// The field's own name.
+    pub name: String,
     /// Where it stands in the document.
     pub pos: Pos,
     /// Null is a value of it.
@@ -95,8 +97,8 @@ pub enum Work {
 /// Root fields that ask for the schema itself.
 #[derive(Debug)]
 pub struct Introspect {
-    /// All that share the response key.
-    pub fields: Vec<Positioned<Field>>,
+    /// A document of one operation that asks for just them.
+    pub document: ExecutableDocument,
 }
 
 /// A statement and what becomes of its answer.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use async_graphql_parser::Pos;
-use async_graphql_parser::types::{ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet};
+use async_graphql_parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet};
+use async_graphql_parser::{Pos, Positioned};
+use async_graphql_value::{Name, Value};
 use klio_entities::klass::Klass;
 use klio_entities::klass::filter::ContactKind;
 use klio_entities::klass::kind::Kind;
@@ -49,8 +50,8 @@ pub fn compile(ground: &Ground<'_>, document: &Arc<Document>, name: Option<&str>
         let (nullable, work) = match name {
             "__typename" => (false, Ok(Work::Known(format!("\"{root_type}\"")))),
             "__schema" | "__type" => {
-                let fields = group.iter().map(|field| (*field).clone()).collect();
-                (name == "__type", Ok(Work::Introspect(Introspect { fields })))
+                let document = introspection(document, operation, group);
+                (name == "__type", Ok(Work::Introspect(Introspect { document })))
             }
             _ => {
                 let field = on
@@ -72,12 +73,70 @@ pub fn compile(ground: &Ground<'_>, document: &Arc<Document>, name: Option<&str>
         };
         plan.roots.push(Root {
             key: (*key).to_owned(),
+            name: name.to_owned(),
             pos: first.pos,
             nullable,
             work,
         });
     }
     Ok(plan)
+}
+
+/// A document that asks for these root fields alone, with the fragments and variables that they use: whoever answers it
+/// validates it again, and would refuse what is unused.
+fn introspection(document: &Document, operation: &OperationDefinition, group: &select::Group<'_>) -> ExecutableDocument {
+    let mut fragments = std::collections::HashMap::new();
+    let mut variables = std::collections::HashSet::new();
+    let mut open: Vec<&Positioned<Selection>> = Vec::new();
+    let items: Vec<Positioned<Selection>> = group
+        .iter()
+        .map(|field| Positioned::new(Selection::Field((*field).clone()), field.pos))
+        .collect();
+    open.extend(items.iter());
+    while let Some(selection) = open.pop() {
+        for directive in selection.node.directives() {
+            variables.extend(directive.node.arguments.iter().filter_map(|(_, value)| variable(&value.node)));
+        }
+        match &selection.node {
+            Selection::Field(field) => {
+                variables.extend(field.node.arguments.iter().filter_map(|(_, value)| variable(&value.node)));
+                open.extend(&field.node.selection_set.node.items);
+            }
+            Selection::InlineFragment(inline) => open.extend(&inline.node.selection_set.node.items),
+            Selection::FragmentSpread(spread) => {
+                let name = &spread.node.fragment_name.node;
+                if let Some(fragment) = document.ast.fragments.get(name)
+                    && fragments.insert(name.clone(), fragment.clone()).is_none()
+                {
+                    open.extend(&fragment.node.selection_set.node.items);
+                }
+            }
+        }
+    }
+    let used = |name: &Name| variables.contains(name);
+    let alone = OperationDefinition {
+        ty: operation.ty,
+        variable_definitions: operation
+            .variable_definitions
+            .iter()
+            .filter(|definition| used(&definition.node.name.node))
+            .cloned()
+            .collect(),
+        directives: Vec::new(),
+        selection_set: Positioned::new(SelectionSet { items }, operation.selection_set.pos),
+    };
+    ExecutableDocument {
+        operations: DocumentOperations::Single(Positioned::new(alone, operation.selection_set.pos)),
+        fragments,
+    }
+}
+
+/// Arguments of the schema's own fields and of `@skip` and `@include` are scalars: a variable stands for the whole or not at all.
+fn variable(value: &Value) -> Option<Name> {
+    match value {
+        Value::Variable(name) => Some(name.clone()),
+        _ => None,
+    }
 }
 
 fn placed(error: Error, pos: Pos) -> Error {
