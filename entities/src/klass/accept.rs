@@ -59,15 +59,19 @@ impl Property {
                 return bad(format!("`{name}` has {length} {unit}; it must have at least {least}."));
             }
         }
-        if let Some(min) = &rules.min
-            && compare(value, min).is_some_and(std::cmp::Ordering::is_lt)
-        {
-            return bad(format!("`{name}` must not be less than {}.", plain(min)));
+        // bounds of a list are bounds of its items
+        let each = if let Value::List(items) = value {
+            items.as_slice()
+        } else {
+            std::slice::from_ref(value)
+        };
+        let beyond =
+            |bound: &Option<Value>, side: std::cmp::Ordering| bound.clone().filter(|b| each.iter().any(|v| compare(v, b) == Some(side)));
+        if let Some(min) = beyond(&rules.min, std::cmp::Ordering::Less) {
+            return bad(format!("`{name}` must not be less than {}.", plain(&min)));
         }
-        if let Some(max) = &rules.max
-            && compare(value, max).is_some_and(std::cmp::Ordering::is_gt)
-        {
-            return bad(format!("`{name}` must not be more than {}.", plain(max)));
+        if let Some(max) = beyond(&rules.max, std::cmp::Ordering::Greater) {
+            return bad(format!("`{name}` must not be more than {}.", plain(&max)));
         }
         if let (Some(pattern), Value::String(text)) = (&rules.pattern, value) {
             // the pattern was compiled when the klass was defined, so it compiles again

@@ -9,6 +9,7 @@ use super::{Fault, Faults, OrgId, Registry, check, read, resolve, settle, standa
 
 /// One wish.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "there are a few at a time, and each is read once")]
 pub enum KlassChange {
     /// The klass becomes as defined: whatever the definition leaves out goes. For a standard klass: the org's additions become so.
     Define(Definition),
@@ -132,10 +133,7 @@ fn patched(current: &Option<Definition>, patch: &Patch) -> Result<Definition, Fa
     // reading the patch alone first finds the faults of its form, with paths as the author wrote them
     let mut alone = patch.set.clone();
     alone.insert("name".into(), Json::String(patch.klass.clone()));
-    let given = match read::from_json(&Json::Object(alone)) {
-        Ok(definition) => definition,
-        Err(them) => return Err(them),
-    };
+    let given = read::from_json(&Json::Object(alone))?;
     let mut out = current.clone();
     macro_rules! take {
         ($($key:literal => $field:ident),*) => {

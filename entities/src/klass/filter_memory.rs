@@ -245,3 +245,207 @@ pub fn distance(lat1: f64, lon1: f64, lat2: f64, lon2: f64) -> f64 {
     let h = half(lat1, lat2) + lat1.to_radians().cos() * lat2.to_radians().cos() * half(lon1, lon2);
     12_742.0 * h.min(1.0).sqrt().asin()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::klass::definition::{PropertyDefinition, SettledProperty};
+    use crate::klass::property::Home;
+    use crate::klass::{OrgId, read, resolve};
+
+    fn property(name: &str, definition: &str) -> Arc<Property> {
+        let text = format!("name = \"x\"\n[properties]\n{name} = {definition}");
+        let klass = read::from_toml(&text).expect("a definition");
+        let written: &PropertyDefinition = &klass.properties[name];
+        let settled = SettledProperty {
+            legal: name.into(),
+            column: name.into(),
+            ..Default::default()
+        };
+        Arc::new(resolve::property(name, written, &settled, Home::Table, false, &[]).expect("a property"))
+    }
+
+    fn s(text: &str) -> Value {
+        Value::String(text.into())
+    }
+
+    fn list(items: &[&str]) -> Value {
+        Value::List(items.iter().map(|i| s(i)).collect())
+    }
+
+    fn d(text: &str) -> Value {
+        Value::Decimal(Decimal::from_str_exact(text).expect("a decimal"))
+    }
+
+    /// What a comparison says of an image with the property at this JSON.
+    fn says(definition: &str, json: Json, target: fn(Arc<Property>) -> Target, op: Op, operand: Value) -> Option<bool> {
+        let image = Map::from_iter([("p".to_owned(), json)]);
+        let filter = Filter::Compare {
+            target: target(property("p", definition)),
+            op,
+            operand: Operand::Arg(1),
+        };
+        matches(&filter, &image, &[Value::Null, operand])
+    }
+
+    #[test]
+    fn each_operator_on_each_sort_of_value() {
+        let p = Target::Property;
+        let text = "\"string\"";
+        let fold = true;
+        let cases: Vec<(&str, Json, Op, Value, bool)> = vec![
+            (text, "Abc".into(), Op::Eq, s("Abc"), true),
+            (text, "Abc".into(), Op::Eq, s("abc"), false),
+            (text, "Abc".into(), Op::EqFold, s("aBC"), true),
+            (text, "Abc".into(), Op::Ne, s("x"), true),
+            (text, "Abc".into(), Op::In, list(&["x", "Abc"]), true),
+            (text, "Abc".into(), Op::NotIn, list(&["x", "Abc"]), false),
+            (text, "Abc".into(), Op::In, Value::List(vec![]), false),
+            (text, "Abc".into(), Op::Gt, s("Abb"), true),
+            (text, "Abc".into(), Op::Contains { fold: false }, s("bc"), true),
+            (text, "Abc".into(), Op::Contains { fold: false }, s("BC"), false),
+            (text, "ÄBC".into(), Op::Contains { fold }, s("äb"), true),
+            (text, "Abc".into(), Op::StartsWith { fold }, s("aB"), true),
+            (text, "Abc".into(), Op::EndsWith { fold: false }, s("bc"), true),
+            (text, "Abc".into(), Op::EndsWith { fold: false }, s(""), true),
+            (text, "50%".into(), Op::Contains { fold: false }, s("0%"), true),
+            (text, "Abc".into(), Op::Matches { fold: false }, s("^A.c$"), true),
+            (text, "Abc".into(), Op::Matches { fold }, s("^a"), true),
+            (text, "Abc".into(), Op::IsNull, Value::Bool(false), true),
+            (text, Json::Null, Op::IsNull, Value::Bool(true), true),
+            // null is found by these alone
+            (text, Json::Null, Op::Ne, s("x"), true),
+            (text, Json::Null, Op::NotIn, list(&["x"]), true),
+            (text, Json::Null, Op::Eq, s("x"), false),
+            (text, Json::Null, Op::Gt, s(""), false),
+            (text, Json::Null, Op::Contains { fold }, s(""), false),
+            ("\"email\"", "Ann@X.com".into(), Op::Eq, s("ann@x.COM"), true),
+            ("\"integer\"", 5.into(), Op::Lte, Value::Integer(5), true),
+            ("\"decimal\"", "10.50".into(), Op::Eq, d("10.5"), true),
+            ("\"decimal\"", "9".into(), Op::Lt, d("10"), true),
+            (
+                "\"datetime\"",
+                "2026-11-24T13:05:04.000000Z".into(),
+                Op::Gt,
+                Value::DateTime(accept::datetime("2026-11-24T13:05:03+00:00").expect("a time")),
+                true,
+            ),
+            (
+                "\"date\"",
+                "2026-11-24".into(),
+                Op::Lt,
+                Value::Date(accept::date("2026-11-25").expect("a day")),
+                true,
+            ),
+            ("\"boolean\"", true.into(), Op::Eq, Value::Bool(true), true),
+            (
+                "{ kind = \"tree\", paths = [\"a/b\", \"ab\"] }",
+                "a/b".into(),
+                Op::Under,
+                s("a"),
+                true,
+            ),
+            (
+                "{ kind = \"tree\", paths = [\"a/b\", \"ab\"] }",
+                "ab".into(),
+                Op::Under,
+                s("a"),
+                false,
+            ),
+            (
+                "\"list of string\"",
+                serde_json::json!(["a", "b"]),
+                Op::HasAny,
+                list(&["b", "c"]),
+                true,
+            ),
+            (
+                "\"list of string\"",
+                serde_json::json!(["a", "b"]),
+                Op::HasAll,
+                list(&["b", "c"]),
+                false,
+            ),
+            ("\"list of string\"", serde_json::json!(["a", "b"]), Op::HasAll, list(&[]), true),
+            ("\"list of string\"", serde_json::json!(["a", "b"]), Op::HasNone, list(&["c"]), true),
+            ("\"list of string\"", Json::Null, Op::HasNone, list(&["c"]), true),
+            ("\"list of string\"", Json::Null, Op::HasAll, list(&[]), false),
+            // a value that the enum has lost is still compared
+            ("{ kind = \"enum\", values = [\"a\"] }", "lost".into(), Op::Eq, s("lost"), true),
+            (
+                "\"list of Location\"",
+                serde_json::json!([{ "latitude": "48.2", "longitude": "16.37" }]),
+                Op::Near,
+                Value::List(vec![d("48.15"), d("17.11"), d("60")]),
+                true,
+            ),
+            (
+                "\"list of Location\"",
+                serde_json::json!([{ "latitude": "48.2", "longitude": "16.37" }, { "city": "Rome" }]),
+                Op::Near,
+                Value::List(vec![d("48.15"), d("17.11"), d("50")]),
+                false,
+            ),
+        ];
+        for (definition, json, op, operand, expected) in cases {
+            let shown = format!("{definition} {json} {op:?} {operand:?}");
+            assert_eq!(says(definition, json, p, op, operand), Some(expected), "{shown}");
+        }
+    }
+
+    #[test]
+    fn parts_of_money_and_places_in_json() {
+        let money = serde_json::json!({ "amount": "12.5", "currency": "USD" });
+        assert_eq!(says("\"money\"", money.clone(), Target::Amount, Op::Gte, d("12.50")), Some(true));
+        assert_eq!(says("\"money\"", money.clone(), Target::Currency, Op::Eq, s("USD")), Some(true));
+        let whole = Value::Money {
+            amount: Decimal::from(13),
+            currency: "EUR".into(),
+        };
+        assert_eq!(says("\"money\"", money, Target::Property, Op::Lt, whole), Some(true));
+        fn place(p: Arc<Property>) -> Target {
+            Target::Path(p, vec!["a".into(), "0".into(), "b".into()])
+        }
+        let json = serde_json::json!({ "a": [{ "b": 7 }] });
+        assert_eq!(says("\"json\"", json.clone(), place, Op::Gt, Value::Integer(6)), Some(true));
+        assert_eq!(says("\"json\"", json.clone(), place, Op::Eq, s("7")), Some(true));
+        assert_eq!(
+            says("\"json\"", serde_json::json!({ "a": [] }), place, Op::IsNull, Value::Bool(true)),
+            Some(true)
+        );
+    }
+
+    #[test]
+    fn not_knowing_spreads_only_where_it_matters() {
+        let registry = resolve::resolve(OrgId(uuid::Uuid::nil()), "acme", 1, &[]).expect("the standard klasses");
+        let conversation = registry.klass("conversation").expect("a standard klass");
+        let related = Filter::Related {
+            end: conversation.end("messages").expect("an end").clone(),
+            klass: registry.klass("message").expect("a standard klass").clone(),
+            quantifier: crate::klass::filter::Quantifier::Some,
+            filter: Box::new(Filter::And(vec![])),
+        };
+        let image = Map::from_iter([("customer_id".to_owned(), Json::from("01890a5d-ac96-774b-bcce-b302099a8057"))]);
+        let is_customer = |id: &str| Filter::Compare {
+            target: Target::Reference(conversation.end("customer").expect("an end").clone()),
+            op: Op::Eq,
+            operand: Operand::Const(Value::Id(ObjectId(id.parse().expect("a UUID")))),
+        };
+        let (yes, no) = (
+            is_customer("01890a5d-ac96-774b-bcce-b302099a8057"),
+            is_customer("00000000-0000-0000-0000-000000000000"),
+        );
+        let says = |filter: Filter| matches(&filter, &image, &[]);
+        assert_eq!(says(related.clone()), None);
+        assert_eq!(says(Filter::And(vec![related.clone(), no.clone()])), Some(false));
+        assert_eq!(says(Filter::And(vec![related.clone(), yes.clone()])), None);
+        assert_eq!(says(Filter::Or(vec![related.clone(), yes.clone()])), Some(true));
+        assert_eq!(says(Filter::Or(vec![related.clone(), no])), None);
+        assert_eq!(says(Filter::Not(Box::new(related))), None);
+        assert_eq!(says(Filter::Not(Box::new(yes))), Some(false));
+        assert_eq!(says(Filter::And(vec![])), Some(true));
+        assert_eq!(says(Filter::Or(vec![])), Some(false));
+    }
+}

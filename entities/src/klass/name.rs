@@ -13,12 +13,10 @@ pub const LONGEST_NAME: usize = 100;
 /// `ecomm-order` → `ecommOrder`. `None` when nothing legal is left. Folding twice changes nothing.
 pub fn fold(name: &str) -> Option<String> {
     let text = to_ascii(name);
-    // a name without any small letter is shouted, not composed: `ACME_ORDER`
-    let text = if text.chars().any(|c| c.is_ascii_lowercase()) {
-        text
-    } else {
-        text.to_ascii_lowercase()
-    };
+    // a name that begins with a capital and has no small letter is shouted, not composed: `ACME_ORDER`
+    let first = text.chars().find(char::is_ascii_alphanumeric);
+    let shouted = first.is_some_and(|c| c.is_ascii_uppercase()) && !text.chars().any(|c| c.is_ascii_lowercase());
+    let text = if shouted { text.to_ascii_lowercase() } else { text };
     let mut out = String::with_capacity(text.len());
     for word in text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()) {
         if out.is_empty() {
@@ -155,9 +153,7 @@ fn distance(a: &str, b: &str) -> usize {
     for (i, row) in rows.iter_mut().enumerate() {
         row[0] = i;
     }
-    for j in 0..=b.len() {
-        rows[0][j] = j;
-    }
+    rows[0] = (0..=b.len()).collect();
     for i in 1..=a.len() {
         for j in 1..=b.len() {
             let cost = usize::from(a[i - 1] != b[j - 1]);

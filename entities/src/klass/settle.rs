@@ -348,7 +348,7 @@ fn relationships(standard: &[Stored], org: &mut [Stored], at: usize, before: Opt
                 let here = |n: &String| {
                     written
                         .get(n)
-                        .is_some_and(|r| is_flipped(r).then(|| r.to[0].as_str()).unwrap_or(&name_of_klass) == holder)
+                        .is_some_and(|r| (if is_flipped(r) { r.to[0].as_str() } else { &name_of_klass }) == holder)
                 };
                 taken.extend(
                     out.iter()
