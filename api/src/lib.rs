@@ -1,1 +1,177 @@
-//! Caption.
+//! The door: HTTP, WebSocket, configuration and the `klio` command.
+//!
+//! Reading order: [`router`] (all that can be asked for), [`http`], [`ws`], [`auth`], [`config`], [`cli`]. What must never be:
+//! a token in a log, a URL or an error; a request that reaches the gateway without an actor; an answer that waits for a slow
+//! neighbour.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use klio_entities::store::{Store, StoreError};
+use klio_schema::execute::Gateway;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod logs;
+pub mod metrics;
+pub mod params;
+pub mod router;
+mod server;
+pub mod ws;
+
+pub use config::Config;
+
+/// All that a running gateway holds.
+#[derive(Debug)]
+pub struct App {
+    /// Its settings.
+    pub config: Config,
+    /// What there is.
+    pub store: Store,
+    /// Runs operations.
+    pub gateway: Gateway,
+    /// Knows who comes in.
+    pub auth: Arc<auth::Auth>,
+    /// Its numbers.
+    pub metrics: metrics::Metrics,
+    /// Its sockets.
+    pub sockets: Arc<ws::Sockets>,
+    /// Told when it is to end.
+    drain: CancellationToken,
+    /// Connections of both kinds.
+    tasks: TaskTracker,
+}
+
+impl App {
+    /// It is about to end.
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_cancelled()
+    }
+}
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The database is behind and may not be migrated.
+    #[error("the database is {} steps behind ({}) and database.migrate is false: run `klio migrate`", .0.len(), .0.join(", "))]
+    Behind(Vec<String>),
+    /// A setting that turned out not to be usable.
+    #[error("{0}")]
+    Setting(String),
+    /// The address.
+    #[error("{addr} cannot be listened on: {error}")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+/// A gateway that serves.
+#[derive(Debug)]
+pub struct Running {
+    /// Where; the port is a real one also when the settings said 0.
+    pub addr: SocketAddr,
+    /// All that it holds.
+    pub app: Arc<App>,
+    serving: JoinHandle<()>,
+}
+
+impl Running {
+    /// `http://127.0.0.1:4000`, as a client on this machine says it.
+    pub fn url(&self) -> String {
+        let ip = self.addr.ip();
+        let host = if ip.is_unspecified() { "127.0.0.1".to_owned() } else { ip.to_string() };
+        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        format!("http://{host}:{}", self.addr.port())
+    }
+
+    /// Begins the end: no new connections, open sockets are closed with 1012. [`Running::finished`] tells when it is over.
+    pub fn drain(&self) {
+        self.app.drain.cancel();
+    }
+
+    /// Waits for the end.
+    pub async fn finished(self) {
+        // A panic in the accepting task was logged as it happened; there is nothing left to end.
+        let _ = self.serving.await;
+    }
+
+    /// Ends in good order.
+    pub async fn shutdown(self) {
+        self.drain();
+        self.finished().await;
+    }
+}
+
+/// Opens the store and brings its tables up to date, or refuses to.
+///
+/// # Errors
+/// The database's, or that it is behind.
+pub async fn open_store(config: &Config) -> Result<Store, StartError> {
+    let store = Store::open(&config.store()).await?;
+    if config.database.migrate {
+        for step in store.migrate().await? {
+            tracing::info!(step, "migrated");
+        }
+    } else {
+        let pending = store.pending_migrations().await?;
+        if !pending.is_empty() {
+            return Err(StartError::Behind(pending));
+        }
+    }
+    Ok(store)
+}
+
+/// Starts a gateway.
+///
+/// # Errors
+/// Why it cannot.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    let store = open_store(&config).await?;
+    store.resume_changes().await?;
+    start_with(config, store).await
+}
+
+/// Starts a gateway on a store that is open and up to date already.
+///
+/// # Errors
+/// Why it cannot.
+pub async fn start_with(config: Config, store: Store) -> Result<Running, StartError> {
+    let auth = Arc::new(auth::Auth::new(store.clone(), &config.auth).map_err(StartError::Setting)?);
+    let metrics = metrics::Metrics::new().map_err(|error| StartError::Setting(error.to_string()))?;
+    let gateway = gateway(&store);
+    let listen = config.http.listen;
+    let listener = TcpListener::bind(listen).await.map_err(|error| StartError::Listen { addr: listen, error })?;
+    let addr = listener.local_addr().map_err(|error| StartError::Listen { addr: listen, error })?;
+    let app = Arc::new(App {
+        config,
+        store,
+        gateway,
+        auth,
+        metrics,
+        sockets: Arc::default(),
+        drain: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+    });
+    // Not among the tasks: it ends with the drain, nothing waits for it.
+    let checking = tokio::spawn(app.auth.clone().run(app.drain.clone()));
+    let serving = tokio::spawn({
+        let (router, app) = (router::router(app.clone()), app.clone());
+        async move {
+            server::serve(listener, router, app).await;
+            let _ = checking.await;
+        }
+    });
+    Ok(Running { addr, app, serving })
+}

@@ -1,0 +1,140 @@
+//! What is told of each request: its id, one log line, its metrics. Never a token, a document, a variable or a body.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use futures_util::FutureExt;
+use klio_entities::klass::Actor;
+use klio_schema::execute::Answer;
+
+use super::answer::Problem;
+use super::negotiate::{self, Media};
+use crate::App;
+
+/// The header of a request's id, both ways.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What a handler tells of what it did, in its response's extensions.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    operation: Option<String>,
+    operations: u64,
+    statements: u64,
+    rows: u64,
+    cost: u64,
+    actor: Option<uuid::Uuid>,
+}
+
+impl Told {
+    /// Of one operation.
+    pub fn of(answer: &Answer, actor: &Actor) -> Self {
+        let stats = &answer.stats;
+        Self {
+            operation: stats.operation_name.clone(),
+            operations: 1,
+            statements: stats.statements.into(),
+            rows: stats.rows,
+            cost: stats.cost,
+            actor: Some(actor.id),
+        }
+    }
+
+    /// Adds another operation of the same request.
+    pub fn add(&mut self, other: Told) {
+        self.operation = match (self.operation.take(), other.operation) {
+            (Some(mine), Some(its)) if self.operations > 0 => Some(format!("{mine},{its}")),
+            (mine, its) => mine.or(its),
+        };
+        self.operations += other.operations;
+        self.statements += other.statements;
+        self.rows += other.rows;
+        self.cost += other.cost;
+        self.actor = other.actor.or(self.actor);
+    }
+}
+
+/// Tells of a request that was dropped before its end: the client went away.
+struct Pending {
+    line: Option<(Instant, String, axum::http::Method, String)>,
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some((began, id, method, path)) = self.line.take() {
+            tracing::info!(target: "klio::request", %id, %method, path, status = 499, ms = milliseconds(began.elapsed()), "client went away");
+        }
+    }
+}
+
+/// Around every request.
+pub async fn trace(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let given = negotiate::request_id(super::text(request.headers(), REQUEST_ID)).map(str::to_owned);
+    let id = given.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
+    // The credential must not be shown by anything that prints headers.
+    if let Some(authorization) = request.headers_mut().get_mut(header::AUTHORIZATION) {
+        authorization.set_sensitive(true);
+    }
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let mut pending = Pending { line: Some((began, id.clone(), method.clone(), path.clone())) };
+    // A fault of ours ends one request, not the connection with all its others.
+    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(_) => {
+            tracing::error!(target: "klio::request", %id, %method, path, "a handler panicked");
+            let why = "Something went wrong inside the gateway; it is in its log.";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", why).response(Media::Json)
+        }
+    };
+    pending.line = None;
+    let took = began.elapsed();
+    let status = response.status();
+    app.metrics.request(&path, &method, status, took);
+    let told = response.extensions_mut().remove::<Told>().unwrap_or_default();
+    let actor = told.actor.map(|id| id.to_string());
+    // The id holds only visible ASCII (it was checked or made here).
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    let ms = milliseconds(took);
+    let status = status.as_u16();
+    if told.operations > 0 {
+        let operations = (told.operations > 1).then_some(told.operations);
+        let Told { operation, statements, rows, cost, .. } = told;
+        tracing::info!(target: "klio::request", %id, %method, path, status, ms, operation, operations, statements, rows, cost, actor, "request");
+    } else if path.starts_with("/health") || path == "/metrics" || path.starts_with("/explorer/") {
+        tracing::debug!(target: "klio::request", %id, %method, path, status, ms, "request");
+    } else {
+        tracing::info!(target: "klio::request", %id, %method, path, status, ms, "request");
+    }
+    response
+}
+
+/// The line of a query or mutation over a socket.
+pub fn operation(answer: &Answer, actor: &Actor, took: Duration) {
+    let stats = &answer.stats;
+    tracing::info!(
+        target: "klio::request",
+        method = "WS",
+        path = "/graphql",
+        executed = answer.executed,
+        ms = milliseconds(took),
+        operation = stats.operation_name,
+        statements = stats.statements,
+        rows = stats.rows,
+        cost = stats.cost,
+        actor = %actor.id,
+        "request"
+    );
+}
+
+/// To the hundredth.
+fn milliseconds(took: Duration) -> f64 {
+    (took.as_secs_f64() * 100_000.0).round() / 100.0
+}

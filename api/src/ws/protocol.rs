@@ -1,0 +1,476 @@
+//! The socket's state machine: graphql-transport-ws without a socket, a clock or a task.
+//!
+//! What comes in is an [`Input`], what is to be done about it an [`Output`]; `driver.rs` carries both. The protocol:
+//! <https://github.com/graphql/graphql-over-http/blob/main/rfcs/GraphQLOverWebSocket.md>. Close codes are chosen by what the
+//! official client does with them: it comes back after 1012, 1013 and 4403, and gives up for good after the rest used here,
+//! which say that the client itself is at fault.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use crate::params::Params;
+
+/// An operation under way: never used twice on a connection, while a client may use an id again.
+pub type Key = u64;
+
+/// Bounds of one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Operations under way at once.
+    pub operations: usize,
+    /// Operations started within a second.
+    pub starts_per_second: u32,
+}
+
+/// The longest id of an operation, in bytes.
+const ID_LIMIT: usize = 256;
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A text message, and when it came (since the connection began).
+    Text(String, Duration),
+    /// A binary message.
+    Binary,
+    /// A message larger than this many bytes.
+    TooLarge(usize),
+    /// Nothing was said for too long.
+    InitTimeout,
+    /// Verification, asked for by [`Output::Verify`], says yes.
+    Accepted {
+        /// As asked.
+        refresh: bool,
+    },
+    /// Verification says no, because …
+    Refused(String),
+    /// Verification could not be made, or there is no room: the client should come back later.
+    Busy(String),
+    /// The token has expired.
+    Expired,
+    /// The token was withdrawn.
+    Revoked,
+    /// The gateway is about to end.
+    Drain,
+    /// An operation has a result: a whole response.
+    Next(Key, Bytes),
+    /// An operation failed before it was executed: a list of errors, as JSON.
+    Failed(Key, Vec<u8>),
+    /// An operation has ended.
+    Done(Key),
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Send this text.
+    Send(String),
+    /// Close, and do nothing more.
+    Close(u16, String),
+    /// Say who this is, by [`Input::Accepted`] or [`Input::Refused`].
+    Verify {
+        /// The payload of `connection_init` (or of a `ping` that brings a new token).
+        payload: Map<String, Value>,
+        /// A new token on a connection that is someone already: it must be the same one.
+        refresh: bool,
+    },
+    /// Begin an operation.
+    Start(Key, Params),
+    /// End an operation; whatever it still says is dropped.
+    Stop(Key),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// `connection_init` is awaited.
+    Opened,
+    /// Who it is, is being found out.
+    Verifying,
+    /// Acknowledged.
+    Ready,
+    /// Over.
+    Closed,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Protocol {
+    state: State,
+    limits: Limits,
+    keys: HashMap<Arc<str>, Key>,
+    ids: HashMap<Key, Arc<str>>,
+    last_key: Key,
+    /// When the latest operations were started, no more than the limit of a second.
+    starts: VecDeque<Duration>,
+}
+
+impl Protocol {
+    /// A connection that was opened just now.
+    pub fn new(limits: Limits) -> Self {
+        Self { state: State::Opened, limits, keys: HashMap::new(), ids: HashMap::new(), last_key: 0, starts: VecDeque::new() }
+    }
+
+    /// `connection_init` is still awaited.
+    pub fn awaits_init(&self) -> bool {
+        self.state == State::Opened
+    }
+
+    /// Nothing more will be done.
+    pub fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// Takes what happened; tells what is to be done, in this order.
+    pub fn on(&mut self, input: Input) -> Vec<Output> {
+        let mut out = Vec::new();
+        if self.state == State::Closed {
+            return out;
+        }
+        match input {
+            Input::Text(text, at) => self.message(&text, at, &mut out),
+            Input::Binary => self.close(4400, "Messages are text, not binary", &mut out),
+            Input::TooLarge(limit) => self.close(1009, &format!("A message has at most {limit} bytes"), &mut out),
+            Input::InitTimeout if self.state == State::Opened => self.close(4408, "Connection initialisation timeout", &mut out),
+            Input::InitTimeout => {}
+            Input::Accepted { refresh: false } if self.state == State::Verifying => {
+                self.state = State::Ready;
+                out.push(Output::Send(r#"{"type":"connection_ack"}"#.into()));
+            }
+            Input::Accepted { .. } => {}
+            Input::Refused(why) => self.close(4403, &why, &mut out),
+            Input::Busy(why) => self.close(1013, &why, &mut out),
+            Input::Expired => self.close(4403, "The token has expired", &mut out),
+            Input::Revoked => self.close(4403, "The token was revoked", &mut out),
+            Input::Drain => self.close(1012, "The gateway restarts: come back", &mut out),
+            Input::Next(key, payload) => {
+                if let Some(id) = self.ids.get(&key) {
+                    out.push(Output::Send(message("next", id, Some(&payload))));
+                }
+            }
+            Input::Failed(key, errors) => {
+                if let Some(id) = self.forget(key) {
+                    out.push(Output::Send(message("error", &id, Some(&errors))));
+                }
+            }
+            Input::Done(key) => {
+                if let Some(id) = self.forget(key) {
+                    out.push(Output::Send(message("complete", &id, None)));
+                }
+            }
+        }
+        out
+    }
+
+    fn message(&mut self, text: &str, at: Duration, out: &mut Vec<Output>) {
+        let Ok(Value::Object(mut message)) = serde_json::from_str(text) else {
+            return self.close(4400, "A message is a JSON object", out);
+        };
+        let Some(Value::String(kind)) = message.remove("type") else {
+            return self.close(4400, "A message has a type", out);
+        };
+        let payload = match (message.remove("payload"), kind.as_str()) {
+            (None | Some(Value::Null), _) => None,
+            (Some(Value::Object(payload)), _) => Some(payload),
+            (Some(_), _) => return self.close(4400, "A payload is a JSON object", out),
+        };
+        match kind.as_str() {
+            "connection_init" if self.state == State::Opened => {
+                self.state = State::Verifying;
+                out.push(Output::Verify { payload: payload.unwrap_or_default(), refresh: false });
+            }
+            "connection_init" => self.close(4429, "Too many initialisation requests", out),
+            "ping" => {
+                let brings_token = payload.as_ref().is_some_and(|p| token_of(p).is_some());
+                match payload {
+                    // A token is not said back.
+                    Some(payload) if brings_token => {
+                        out.push(Output::Send(r#"{"type":"pong"}"#.into()));
+                        if self.state == State::Ready {
+                            out.push(Output::Verify { payload, refresh: true });
+                        }
+                    }
+                    Some(payload) => out.push(Output::Send(format!(r#"{{"type":"pong","payload":{}}}"#, Value::Object(payload)))),
+                    None => out.push(Output::Send(r#"{"type":"pong"}"#.into())),
+                }
+            }
+            "pong" => {}
+            "subscribe" => self.subscribe(message.remove("id"), payload, at, out),
+            "complete" => match message.remove("id") {
+                Some(Value::String(id)) => {
+                    if let Some(key) = self.keys.remove(id.as_str()) {
+                        self.ids.remove(&key);
+                        out.push(Output::Stop(key));
+                    }
+                }
+                _ => self.close(4400, "complete has an id, a string", out),
+            },
+            _ => self.close(4400, &format!("There is no message of type {kind}"), out),
+        }
+    }
+
+    fn subscribe(&mut self, id: Option<Value>, payload: Option<Map<String, Value>>, at: Duration, out: &mut Vec<Output>) {
+        if self.state != State::Ready {
+            return self.close(4401, "Unauthorized", out);
+        }
+        let id: Arc<str> = match id {
+            Some(Value::String(id)) if !id.is_empty() && id.len() <= ID_LIMIT => id.into(),
+            _ => return self.close(4400, "subscribe has an id, a string of at most 256 bytes", out),
+        };
+        let params = match Params::from_json(Value::Object(payload.unwrap_or_default())) {
+            Ok(params) => params,
+            Err(why) => return self.close(4400, &why, out),
+        };
+        if self.keys.contains_key(&id) {
+            return self.close(4409, &format!("Subscriber for {id} already exists"), out);
+        }
+        let second_ago = at.saturating_sub(Duration::from_secs(1));
+        while self.starts.front().is_some_and(|start| *start < second_ago) {
+            self.starts.pop_front();
+        }
+        if self.ids.len() >= self.limits.operations {
+            let why = format!("This connection has {} operations under way, which is the limit. Complete one first.", self.ids.len());
+            return out.push(Output::Send(message("error", &id, Some(&refusal(&why)))));
+        }
+        if self.starts.len() >= self.limits.starts_per_second as usize {
+            let why = format!("More than {} operations were started within a second. Slow down.", self.limits.starts_per_second);
+            return out.push(Output::Send(message("error", &id, Some(&refusal(&why)))));
+        }
+        self.starts.push_back(at);
+        self.last_key += 1;
+        self.keys.insert(id.clone(), self.last_key);
+        self.ids.insert(self.last_key, id);
+        out.push(Output::Start(self.last_key, params));
+    }
+
+    fn forget(&mut self, key: Key) -> Option<Arc<str>> {
+        let id = self.ids.remove(&key)?;
+        self.keys.remove(&id);
+        Some(id)
+    }
+
+    fn close(&mut self, code: u16, why: &str, out: &mut Vec<Output>) {
+        self.state = State::Closed;
+        self.keys.clear();
+        self.ids.clear();
+        // A close frame holds 125 bytes, two of them the code.
+        let mut end = why.len().min(123);
+        while !why.is_char_boundary(end) {
+            end -= 1;
+        }
+        out.push(Output::Close(code, why[..end].to_owned()));
+    }
+}
+
+/// The credential in a payload: `{"authorization": "Bearer …"}` or `{"token": "…"}`, however the keys' letters are written.
+pub fn token_of(payload: &Map<String, Value>) -> Option<&str> {
+    payload.iter().find_map(|(key, value)| {
+        let text = value.as_str()?;
+        if key.eq_ignore_ascii_case("authorization") {
+            crate::auth::bearer(text)
+        } else if key.eq_ignore_ascii_case("token") {
+            Some(text)
+        } else {
+            None
+        }
+    })
+}
+
+/// A message with an id; `payload` is JSON already.
+fn message(kind: &str, id: &str, payload: Option<&[u8]>) -> String {
+    let mut text = String::with_capacity(payload.map_or(0, <[u8]>::len) + id.len() + 48);
+    text.push_str(r#"{"id":"#);
+    text.push_str(&Value::from(id).to_string());
+    text.push_str(r#","type":""#);
+    text.push_str(kind);
+    text.push('"');
+    if let Some(payload) = payload {
+        text.push_str(r#","payload":"#);
+        // Responses are made from strings; a broken one would still leave as text.
+        text.push_str(&String::from_utf8_lossy(payload));
+    }
+    text.push('}');
+    text
+}
+
+fn refusal(why: &str) -> Vec<u8> {
+    serde_json::json!([{"message": why, "extensions": {"code": "RATE_LIMITED"}}]).to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INIT: &str = r#"{"type":"connection_init","payload":{"token":"t"}}"#;
+    const ACK: &str = r#"send {"type":"connection_ack"}"#;
+
+    /// Plays inputs, one a line, and tells outputs, one a line: `> text` a message, `! what` another input.
+    fn play(script: &str) -> Vec<String> {
+        let mut protocol = Protocol::new(Limits { operations: 2, starts_per_second: 3 });
+        let mut told = Vec::new();
+        let mut at = Duration::ZERO;
+        for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let input = match line.split_once(' ').unwrap_or((line, "")) {
+                (">", "INIT") => Input::Text(INIT.into(), at),
+                (">", text) => Input::Text(text.into(), at),
+                ("!", "binary") => Input::Binary,
+                ("!", "large") => Input::TooLarge(9),
+                ("!", "accepted") => Input::Accepted { refresh: false },
+                ("!", "refreshed") => Input::Accepted { refresh: true },
+                ("!", "refused") => Input::Refused("Forbidden".into()),
+                ("!", "busy") => Input::Busy("Try again later".into()),
+                ("!", "timeout") => Input::InitTimeout,
+                ("!", "expired") => Input::Expired,
+                ("!", "revoked") => Input::Revoked,
+                ("!", "drain") => Input::Drain,
+                ("!", "second") => {
+                    at += Duration::from_millis(1_001);
+                    continue;
+                }
+                ("next", key) => Input::Next(key.parse().expect("a key"), Bytes::from_static(b"{\"data\":1}")),
+                ("failed", key) => Input::Failed(key.parse().expect("a key"), b"[{\"message\":\"m\"}]".to_vec()),
+                ("done", key) => Input::Done(key.parse().expect("a key")),
+                other => panic!("no such line: {other:?}"),
+            };
+            for output in protocol.on(input) {
+                told.push(match output {
+                    Output::Send(text) => {
+                        serde_json::from_str::<Value>(&text).expect("what is sent is JSON");
+                        format!("send {text}")
+                    }
+                    Output::Close(code, why) => format!("close {code} {why}"),
+                    Output::Verify { payload, refresh } => format!("verify {} {refresh}", Value::Object(payload)),
+                    Output::Start(key, params) => format!("start {key} {}", params.query),
+                    Output::Stop(key) => format!("stop {key}"),
+                });
+            }
+        }
+        told
+    }
+
+    /// The same, from an acknowledged connection on.
+    fn ready(script: &str) -> Vec<String> {
+        let told = play(&format!("> INIT\n! accepted\n{script}"));
+        assert_eq!(told[..2], [r#"verify {"token":"t"} false"#.to_owned(), ACK.to_owned()]);
+        told[2..].to_vec()
+    }
+
+    #[test]
+    fn what_closes_a_connection_that_is_not_yet_ready() {
+        for (script, code) in [
+            ("! timeout", "close 4408 Connection initialisation timeout"),
+            ("! binary", "close 4400"),
+            ("> nonsense", "close 4400"),
+            ("> []", "close 4400"),
+            ("> {}", "close 4400"),
+            (r#"> {"type":7}"#, "close 4400"),
+            (r#"> {"type":"start"}"#, "close 4400 There is no message of type start"),
+            (r#"> {"type":"connection_ack"}"#, "close 4400"),
+            (r#"> {"type":"connection_init","payload":"x"}"#, "close 4400"),
+            (r#"> {"type":"subscribe","id":"1","payload":{"query":"{a}"}}"#, "close 4401 Unauthorized"),
+            ("! drain", "close 1012"),
+        ] {
+            let told = play(script);
+            assert_eq!(told.len(), 1, "{script}: {told:?}");
+            assert!(told[0].starts_with(code), "{script}: {told:?}");
+        }
+        let verify = r#"verify {"token":"t"} false"#;
+        for (script, code) in [
+            ("> INIT\n> INIT", "close 4429"),
+            ("> INIT\n> {\"type\":\"subscribe\",\"id\":\"1\",\"payload\":{\"query\":\"{a}\"}}", "close 4401"),
+            ("> INIT\n! refused", "close 4403 Forbidden"),
+            ("> INIT\n! busy", "close 1013 Try again later"),
+        ] {
+            let told = play(script);
+            assert_eq!((told.len(), told[0].as_str()), (2, verify), "{script}: {told:?}");
+            assert!(told[1].starts_with(code), "{script}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn what_closes_a_ready_connection() {
+        let subscribe = r#"> {"type":"subscribe","id":"1","payload":{"query":"{a}"}}"#;
+        for (script, code) in [
+            ("> INIT".to_owned(), "close 4429 Too many initialisation requests"),
+            ("! expired".to_owned(), "close 4403 The token has expired"),
+            ("! revoked".to_owned(), "close 4403 The token was revoked"),
+            ("! drain".to_owned(), "close 1012"),
+            ("! binary".to_owned(), "close 4400"),
+            ("! large".to_owned(), "close 1009 A message has at most 9 bytes"),
+            (r#"> {"type":"subscribe","payload":{"query":"{a}"}}"#.to_owned(), "close 4400"),
+            (r#"> {"type":"subscribe","id":"","payload":{"query":"{a}"}}"#.to_owned(), "close 4400"),
+            (r#"> {"type":"subscribe","id":1,"payload":{"query":"{a}"}}"#.to_owned(), "close 4400"),
+            (format!(r#"> {{"type":"subscribe","id":"{}","payload":{{"query":"{{a}}"}}}}"#, "x".repeat(257)), "close 4400"),
+            (r#"> {"type":"subscribe","id":"1"}"#.to_owned(), "close 4400"),
+            (r#"> {"type":"subscribe","id":"1","payload":{}}"#.to_owned(), "close 4400 The parameter \"query\" is missing."),
+            (r#"> {"type":"subscribe","id":"1","payload":{"query":"{a}","variables":[]}}"#.to_owned(), "close 4400"),
+            (r#"> {"type":"complete"}"#.to_owned(), "close 4400"),
+            (r#"> {"type":"next","id":"1","payload":{}}"#.to_owned(), "close 4400"),
+        ] {
+            let told = ready(&script);
+            assert_eq!(told.len(), 1, "{script}: {told:?}");
+            assert!(told[0].starts_with(code), "{script}: {told:?}");
+            assert_eq!(ready(&format!("{script}\n{subscribe}\n! drain\n> junk")).len(), 1, "{script}: nothing may follow a close");
+        }
+        let told = ready(&format!("{subscribe}\n{subscribe}"));
+        assert_eq!(told, ["start 1 {a}", "close 4409 Subscriber for 1 already exists"]);
+    }
+
+    #[test]
+    fn an_operation_from_start_to_end() {
+        let subscribe = r#"> {"type":"subscribe","id":"a\"b","payload":{"query":"{a}"}}"#;
+        let next = r#"send {"id":"a\"b","type":"next","payload":{"data":1}}"#;
+        assert_eq!(
+            ready(&format!("{subscribe}\nnext 1\nnext 1\ndone 1\nnext 1\ndone 1")),
+            ["start 1 {a}", next, next, r#"send {"id":"a\"b","type":"complete"}"#]
+        );
+        assert_eq!(
+            ready(&format!("{subscribe}\nfailed 1\ndone 1\nnext 1")),
+            ["start 1 {a}", r#"send {"id":"a\"b","type":"error","payload":[{"message":"m"}]}"#],
+            "nothing follows an error"
+        );
+        // The client ends it: no complete comes back, late results are dropped, and the id may be used again.
+        let complete = r#"> {"type":"complete","id":"a\"b"}"#;
+        let again = next.to_owned();
+        assert_eq!(
+            ready(&format!("{subscribe}\n{complete}\nnext 1\ndone 1\n{complete}\n{subscribe}\nnext 1\nnext 2")),
+            ["start 1 {a}".to_owned(), "stop 1".into(), "start 2 {a}".into(), again]
+        );
+    }
+
+    #[test]
+    fn pings_and_pongs() {
+        assert_eq!(play(r#"> {"type":"ping"}"#), [r#"send {"type":"pong"}"#]);
+        assert_eq!(play(r#"> {"type":"ping","payload":{"a":1}}"#), [r#"send {"type":"pong","payload":{"a":1}}"#]);
+        assert_eq!(play(r#"> {"type":"pong","payload":{"a":1}}"#), [""; 0]);
+        assert_eq!(play(r#"> {"type":"ping","payload":{"token":"n"}}"#), [r#"send {"type":"pong"}"#], "a token is not said back");
+        assert_eq!(
+            ready("> {\"type\":\"ping\",\"payload\":{\"Authorization\":\"Bearer n\"}}\n! refreshed\n> {\"type\":\"ping\"}"),
+            [r#"send {"type":"pong"}"#, r#"verify {"Authorization":"Bearer n"} true"#, r#"send {"type":"pong"}"#]
+        );
+        let told = ready("> {\"type\":\"ping\",\"payload\":{\"token\":\"n\"}}\n! refused");
+        assert_eq!(told.last().map(String::as_str), Some("close 4403 Forbidden"));
+    }
+
+    #[test]
+    fn too_many_at_once_and_too_many_in_a_second() {
+        let subscribe = |id: u32| format!(r#"> {{"type":"subscribe","id":"{id}","payload":{{"query":"{{a}}"}}}}"#);
+        let told = ready(&format!("{}\n{}\n{}\ndone 1\n{}\ndone 2\ndone 3\n{}\n! second\n{}", subscribe(1), subscribe(2), subscribe(3), subscribe(4), subscribe(5), subscribe(6)));
+        let short: Vec<String> = told.iter().map(|line| line.chars().take(32).collect()).collect();
+        assert_eq!(short[..2], ["start 1 {a}", "start 2 {a}"]);
+        assert!(told[2].contains(r#""id":"3","type":"error""#) && told[2].contains("which is the limit"), "{told:?}");
+        assert!(told[4].starts_with("start 3"), "{told:?}");
+        assert!(told[7].contains(r#""id":"5","type":"error""#) && told[7].contains("within a second"), "{told:?}");
+        assert!(told[8].starts_with("start 4"), "{told:?}");
+    }
+
+    #[test]
+    fn reasons_fit_a_close_frame() {
+        let kind = "é".repeat(200);
+        let told = play(&format!(r#"> {{"type":"{kind}"}}"#));
+        let reason = told[0].strip_prefix("close 4400 ").expect("a close");
+        assert!(reason.len() <= 123, "{}", reason.len());
+    }
+}
