@@ -38,6 +38,7 @@ pub struct Database {
     pub max_connections: u32,
     pub readers: u32,
     pub statement_timeout: Duration,
+    pub klass_grace: Duration,
     pub migrate: bool,
 }
 
@@ -172,6 +173,7 @@ impl Config {
             max_connections: self.database.max_connections,
             readers: self.database.readers,
             statement_timeout: self.database.statement_timeout,
+            klass_grace: self.database.klass_grace,
         }
     }
 
@@ -356,6 +358,7 @@ impl Reader {
         let max_connections = self.number("database.max_connections", 1, 10_000);
         let readers = self.number("database.readers", 0, 1_024);
         let statement_timeout = self.duration("database.statement_timeout");
+        let klass_grace = self.duration("database.klass_grace");
         let migrate = self.boolean("database.migrate");
         Some(Database {
             url: url?,
@@ -365,6 +368,7 @@ impl Reader {
                 n => n,
             },
             statement_timeout: statement_timeout?,
+            klass_grace: klass_grace?,
             migrate: migrate?,
         })
     }

@@ -207,3 +207,56 @@ fn from_row(row: token::Model) -> Result<Token, StoreError> {
         last_used_at: row.last_used_at,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::each;
+
+    #[tokio::test]
+    async fn a_token_from_its_making_to_its_end() {
+        each(async |fresh| {
+            let store = &fresh.store;
+            let acme = OrgId(store.create_org("acme", "Acme").await.expect("an org").id);
+            let other = OrgId(store.create_org("other", "Other").await.expect("an org").id);
+            let (text, made) = store.create_token(acme, " shop ", Role::Agent, None).await.expect("a token");
+            assert!(text.starts_with(PREFIX) && text.len() == PREFIX.len() + 52, "{text}");
+            assert_eq!((made.name.as_str(), made.role, made.org), ("shop", Role::Agent, acme));
+            let found = store.token_by_hash(&hash(&text)).await.expect("a look-up").expect("the token");
+            assert_eq!(found.id, made.id);
+            assert!(found.is_valid(Utc::now()));
+            assert_eq!(store.token_by_hash(&hash("klio_x")).await.expect("a look-up"), None);
+
+            let end = Utc::now() + chrono::TimeDelta::hours(1);
+            let (_, short) = store.create_token(other, "short", Role::Owner, Some(end)).await.expect("a token");
+            assert!(short.is_valid(end - chrono::TimeDelta::seconds(1)) && !short.is_valid(end));
+            assert_eq!(store.tokens(Some(acme)).await.expect("a list").len(), 1);
+            assert_eq!(store.tokens(None).await.expect("a list").len(), 2);
+
+            let at = Utc::now();
+            store.touch_tokens(&[made.id], at).await.expect("a note");
+            store.touch_tokens(&[], at).await.expect("nothing to note");
+            let noted = store.tokens(Some(acme)).await.expect("a list")[0].last_used_at.expect("a time");
+            assert!((noted - at).abs() < chrono::TimeDelta::milliseconds(1));
+
+            let both = [made.id, short.id, Uuid::now_v7()];
+            assert_eq!(store.standing_tokens(&both).await.expect("a list").len(), 2);
+            assert!(!store.revoke_token(other, made.id).await.expect("a try"), "another org's token");
+            assert!(store.revoke_token(acme, made.id).await.expect("a revocation"));
+            assert!(!store.revoke_token(acme, made.id).await.expect("a try"), "revoked already");
+            assert_eq!(store.standing_tokens(&both).await.expect("a list"), [short.id]);
+            let found = store.token_by_hash(&hash(&text)).await.expect("a look-up").expect("the token");
+            assert!(!found.is_valid(Utc::now()));
+            assert!(matches!(store.create_token(acme, " ", Role::Agent, None).await, Err(StoreError::Faults(_))));
+        })
+        .await;
+    }
+
+    #[test]
+    fn roles_have_names() {
+        for role in [Role::Reader, Role::Agent, Role::Admin, Role::Owner] {
+            assert_eq!(role_of(role_name(role)), Some(role));
+        }
+        assert_eq!(role_of("god"), None);
+    }
+}
