@@ -2,7 +2,8 @@
 // program (../build.rs).
 //
 //   npm ci && npm run build
-import { rmSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 
 rmSync('dist', { recursive: true, force: true });
@@ -17,3 +18,9 @@ await build({
     'graphql.worker': 'monaco-graphql/esm/graphql.worker.js',
   },
 });
+
+// Compressed, for the program keeps and serves them so.
+for (const name of readdirSync('dist')) {
+  writeFileSync(`dist/${name}.gz`, gzipSync(readFileSync(`dist/${name}`), { level: 9 }));
+  rmSync(`dist/${name}`);
+}

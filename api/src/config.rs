@@ -275,8 +275,8 @@ impl Reader {
 
     fn text(&mut self, key: &str, allowed: &str, accept: impl FnOnce(&str) -> bool) -> Option<String> {
         self.read(key, allowed, |given| match given {
-            Given::Toml(Value::String(text)) | Given::Text(text) if accept(text) => Some(text.clone()),
-            _ => None,
+            Given::Toml(Value::String(text)) | Given::Text(text) => accept(text).then(|| text.clone()),
+            Given::Toml(_) => None,
         })
     }
 

@@ -41,7 +41,7 @@ impl Metrics {
         let metrics = Self {
             requests: IntCounterVec::new(Opts::new("klio_http_requests_total", "HTTP requests, by route, method and status."), &["route", "method", "status"])?,
             seconds: HistogramVec::new(HistogramOpts::new("klio_http_request_seconds", "Time to answer an HTTP request.").buckets(SECONDS.into()), &["route"])?,
-            operations_done: IntCounterVec::new(Opts::new("klio_operations_total", "Queries and mutations, by the way they came and whether they were executed or refused."), &["way", "outcome"])?,
+            operations_done: IntCounterVec::new(Opts::new("klio_operations_total", "Queries and mutations, by the way they came, their kind and whether they were executed or refused."), &["way", "kind", "outcome"])?,
             operation_seconds: HistogramVec::new(HistogramOpts::new("klio_operation_seconds", "Time to run a query or mutation.").buckets(SECONDS.into()), &["way"])?,
             statements: IntCounter::new("klio_statements_total", "SQL statements of queries and mutations.")?,
             rows: IntCounter::new("klio_rows_total", "Rows that queries and mutations read.")?,
@@ -90,10 +90,11 @@ impl Metrics {
     /// Counts a query or mutation.
     pub fn operation(&self, way: &str, answer: &Answer, took: Duration) {
         let outcome = if answer.executed { "executed" } else { "refused" };
-        self.operations_done.with_label_values(&[way, outcome]).inc();
+        self.operations_done.with_label_values(&[way, answer.stats.kind.unwrap_or("unknown"), outcome]).inc();
         self.operation_seconds.with_label_values(&[way]).observe(took.as_secs_f64());
-        self.statements.inc_by(answer.stats.statements.into());
-        self.rows.inc_by(answer.stats.rows);
+        // Counts of one request; wider than they can be on any machine.
+        self.statements.inc_by(answer.stats.statements as u64);
+        self.rows.inc_by(answer.stats.rows as u64);
     }
 
     /// Everything, in Prometheus' text form.

@@ -1,5 +1,6 @@
 //! The parameters of an operation as clients send them (HTTP bodies, GET queries, `subscribe` messages), checked and typed.
 
+use klio_schema::execute::Request;
 use serde_json::{Map, Value};
 
 /// One operation that a client asks for.
@@ -63,6 +64,13 @@ impl Params {
             }
         }
         Self::from_json(Value::Object(object))
+    }
+}
+
+impl From<Params> for Request {
+    fn from(params: Params) -> Self {
+        let Params { query, operation, variables, extensions } = params;
+        Self { query, operation, variables, extensions }
     }
 }
 

@@ -1,5 +1,5 @@
 // What the explorer of Klio adds to GraphiQL: a token that is remembered, a socket for subscriptions, a first query.
-// Used by both pages: the built one (src/main.jsx) and the one from the CDN (../cdn.html holds the same in short).
+// Used by both pages: the built one (main.jsx) and the one from the CDN (../cdn.html).
 
 const KEY = 'klio:token';
 

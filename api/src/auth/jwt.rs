@@ -184,7 +184,7 @@ mod tests {
             keys.verify(&token(&claims, SECRET)).expect_err("a wrong token")
         };
         assert_eq!(with("exp", json!(exp(-6))), "it has expired");
-        assert_eq!(with("exp", Value::Null), "the claim exp is missing");
+        assert!(with("exp", Value::Null).contains("missing field `exp`"));
         assert_eq!(with("nbf", json!(exp(60))), "it is not valid yet (nbf)");
         assert_eq!(with("iss", json!("you")), "it is of another issuer (iss)");
         assert_eq!(with("iss", Value::Null), "the claim iss is missing");

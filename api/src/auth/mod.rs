@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use klio_entities::klass::{Actor, ActorKind, OrgId};
+use klio_entities::klass::actor::ActorKind;
+use klio_entities::klass::{Actor, OrgId};
 use klio_entities::store::token::{self, PREFIX};
 use klio_entities::store::{Store, StoreError};
 use sha2::{Digest, Sha256};

@@ -10,6 +10,8 @@ use axum::response::{IntoResponse, Response};
 
 use crate::App;
 
+/// What both pages share: the token's field, the socket, the first query.
+const SHARED: &str = include_str!("../../graphiql/src/klio.js");
 /// The page when files are built in.
 const BUILT_PAGE: &str = include_str!("../../graphiql/index.html");
 /// The page when they are not.
@@ -44,8 +46,11 @@ pub async fn page(State(_app): State<Arc<App>>) -> Response {
     (headers, page).into_response()
 }
 
-/// A file of the page. Names hold a hash of the content, so a browser keeps them.
+/// A file of the page.
 pub async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    if name == "klio.js" {
+        return ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], SHARED).into_response();
+    }
     let Ok(at) = FILES.binary_search_by(|(file, _, _)| (*file).cmp(name.as_str())) else {
         return StatusCode::NOT_FOUND.into_response();
     };
@@ -60,7 +65,7 @@ pub async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     fields.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=86400"));
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
     fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -23,9 +23,10 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 #[derive(Clone, Debug, Default)]
 pub struct Told {
     operation: Option<String>,
-    operations: u64,
-    statements: u64,
-    rows: u64,
+    kind: Option<&'static str>,
+    operations: usize,
+    statements: usize,
+    rows: usize,
     cost: u64,
     actor: Option<uuid::Uuid>,
 }
@@ -35,9 +36,10 @@ impl Told {
     pub fn of(answer: &Answer, actor: &Actor) -> Self {
         let stats = &answer.stats;
         Self {
-            operation: stats.operation_name.clone(),
+            operation: stats.operation.clone(),
+            kind: stats.kind,
             operations: 1,
-            statements: stats.statements.into(),
+            statements: stats.statements,
             rows: stats.rows,
             cost: stats.cost,
             actor: Some(actor.id),
@@ -50,6 +52,7 @@ impl Told {
             (Some(mine), Some(its)) if self.operations > 0 => Some(format!("{mine},{its}")),
             (mine, its) => mine.or(its),
         };
+        self.kind = self.kind.or(other.kind);
         self.operations += other.operations;
         self.statements += other.statements;
         self.rows += other.rows;
@@ -106,8 +109,8 @@ pub async fn trace(State(app): State<Arc<App>>, mut request: Request, next: Next
     let status = status.as_u16();
     if told.operations > 0 {
         let operations = (told.operations > 1).then_some(told.operations);
-        let Told { operation, statements, rows, cost, .. } = told;
-        tracing::info!(target: "klio::request", %id, %method, path, status, ms, operation, operations, statements, rows, cost, actor, "request");
+        let Told { operation, kind, statements, rows, cost, .. } = told;
+        tracing::info!(target: "klio::request", %id, %method, path, status, ms, kind, operation, operations, statements, rows, cost, actor, "request");
     } else if path.starts_with("/health") || path == "/metrics" || path.starts_with("/explorer/") {
         tracing::debug!(target: "klio::request", %id, %method, path, status, ms, "request");
     } else {
@@ -125,7 +128,9 @@ pub fn operation(answer: &Answer, actor: &Actor, took: Duration) {
         path = "/graphql",
         executed = answer.executed,
         ms = milliseconds(took),
-        operation = stats.operation_name,
+        kind = stats.kind,
+        operation = stats.operation,
+        codes = (!stats.codes.is_empty()).then(|| stats.codes.join(",")),
         statements = stats.statements,
         rows = stats.rows,
         cost = stats.cost,

@@ -1,7 +1,7 @@
 //! Tokens: who may come in as whom. Only a hash of each is kept; its text is told once, when it is made.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 

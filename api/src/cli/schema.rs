@@ -1,0 +1,29 @@
+//! `klio schema print`.
+
+use clap::Subcommand;
+use klio_entities::klass::OrgId;
+
+use super::{Failure, open, org_of, print};
+use crate::config::Config;
+
+/// The GraphQL schema of an org.
+#[derive(Debug, Subcommand)]
+pub enum Schema {
+    /// Print it as SDL.
+    Print {
+        /// Slug of the org.
+        #[arg(long)]
+        org: String,
+    },
+}
+
+impl Schema {
+    /// Runs it.
+    pub async fn run(self, config: &Config) -> Result<(), Failure> {
+        let Schema::Print { org } = self;
+        let store = open(config).await?;
+        let org = org_of(&store, &org).await?;
+        let schema = crate::gateway(&store).catalog.schema(OrgId(org.id)).await.map_err(|error| Failure::Failed(error.to_string()))?;
+        print(&schema.sdl)
+    }
+}
