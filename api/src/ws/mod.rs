@@ -96,11 +96,19 @@ pub fn upgrade(app: &Arc<App>, upgrade: WebSocketUpgrade, headers: &HeaderMap) -
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", why).retry_after(1).response(Media::Json);
     };
     let spoken = upgrade.requested_protocols().any(|protocol| protocol == SUBPROTOCOL);
+    // A client that speaks something else hears 4406 only over a socket, and opens one only with a sub-protocol of its own.
+    let chosen = match upgrade.requested_protocols().next() {
+        _ if spoken => Some(HeaderValue::from_static(SUBPROTOCOL)),
+        first => first.cloned(),
+    };
     let header_token = text(header::AUTHORIZATION).and_then(crate::auth::bearer).map(str::to_owned);
     let limit = app.config.websocket.message_limit;
     let app = app.clone();
+    let mut upgrade = upgrade;
+    if let Some(chosen) = chosen {
+        upgrade.set_selected_protocol(chosen);
+    }
     upgrade
-        .protocols([SUBPROTOCOL])
         .read_buffer_size(BUFFER)
         .write_buffer_size(BUFFER)
         .max_write_buffer_size(WRITE_LIMIT)
