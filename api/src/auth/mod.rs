@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use klio_entities::klass::actor::ActorKind;
-use klio_entities::klass::{Actor, OrgId};
+use klio_entities::klass::{Actor, Fault, OrgId};
 use klio_entities::store::token::{self, PREFIX};
 use klio_entities::store::{Store, StoreError};
 use sha2::{Digest, Sha256};
@@ -199,6 +199,17 @@ impl Auth {
             tracing::warn!(%error, "uses of tokens could not be written down");
         }
     }
+}
+
+/// Makes a token by names: the org's slug, and a role (`reader`, `agent`, `admin`, `owner`). Answers its text, which is told once.
+///
+/// # Errors
+/// There is no such org or role; what the store says.
+pub async fn issue(store: &Store, org: &str, role: &str, name: &str) -> Result<String, StoreError> {
+    let role = token::role_of(role).ok_or_else(|| Fault::bad(["role"], format!("there is no role {role}")))?;
+    let org = store.org_by_slug(org).await?.ok_or_else(|| Fault::bad(["org"], format!("there is no org {org}")))?;
+    let (text, _) = store.create_token(OrgId(org.id), name, role, None).await?;
+    Ok(text)
 }
 
 /// A session under watch.

@@ -1,6 +1,6 @@
 // The audits of GraphQL over HTTP (npm `graphql-http`), the SHOULDs and MAYs too: every one must pass.
 //
-//   node http.mjs URL TOKEN
+//   node http/audit.mjs URL TOKEN
 import { serverAudits } from 'graphql-http';
 
 const [url, token] = process.argv.slice(2);
