@@ -15,7 +15,11 @@ fn main() {
         let path = entry.path();
         println!("cargo::rerun-if-changed={}", path.display());
         // Kept compressed: a quarter of the size in the program and on the wire.
-        let Some(name) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".gz")) else {
+        let Some(name) = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_suffix(".gz"))
+        else {
             continue;
         };
         let content_type = match name.rsplit('.').next() {
@@ -23,10 +27,16 @@ fn main() {
             Some("css") => "text/css; charset=utf-8",
             _ => continue,
         };
-        files.push(format!("    ({name:?}, {content_type:?}, include_bytes!({:?})),\n", path.display().to_string()));
+        files.push(format!(
+            "    ({name:?}, {content_type:?}, include_bytes!({:?})),\n",
+            path.display().to_string()
+        ));
     }
     files.sort();
-    let text = format!("/// (name, content type, bytes compressed with gzip), by name.\nconst FILES: &[(&str, &str, &[u8])] = &[\n{}];\n", files.concat());
+    let text = format!(
+        "/// (name, content type, bytes compressed with gzip), by name.\nconst FILES: &[(&str, &str, &[u8])] = &[\n{}];\n",
+        files.concat()
+    );
     let out = Path::new(&env::var("OUT_DIR").expect("cargo sets it")).join("graphiql.rs");
     fs::write(out, text).expect("the build's own folder is writable");
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use klio_entities::store::StoreConfig;
+use klio_schema::limits::Limits;
 use toml::Value;
 
 /// The commented file with every key and its default.
@@ -22,6 +23,8 @@ pub struct Config {
     pub database: Database,
     /// `[http]`
     pub http: Http,
+    /// `[limits]`
+    pub limits: Limits,
     /// `[websocket]`
     pub websocket: WebSocket,
     /// `[auth]`
@@ -48,7 +51,6 @@ pub struct Database {
 pub struct Http {
     pub listen: SocketAddr,
     pub body_limit: usize,
-    pub batch_limit: usize,
     pub read_timeout: Duration,
     pub compress_above: usize,
     pub cors_origins: Vec<String>,
@@ -88,7 +90,9 @@ pub struct Auth {
 
 impl std::fmt::Debug for Auth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Auth").field("jwt_secret", &self.jwt_secret.as_ref().map(|_| "…")).finish_non_exhaustive()
+        f.debug_struct("Auth")
+            .field("jwt_secret", &self.jwt_secret.as_ref().map(|_| "…"))
+            .finish_non_exhaustive()
     }
 }
 
@@ -160,7 +164,9 @@ impl Config {
         for set in sets {
             match set.split_once('=') {
                 Some((key, value)) => reader.add(key.trim(), "--set", Given::Text(value.trim().to_owned())),
-                None => reader.faults.push(format!("--set {set}: say it as key=value, for example --set http.listen=127.0.0.1:4000")),
+                None => reader.faults.push(format!(
+                    "--set {set}: say it as key=value, for example --set http.listen=127.0.0.1:4000"
+                )),
             }
         }
         reader.config()
@@ -295,6 +301,10 @@ impl Reader {
         })
     }
 
+    fn count(&mut self, key: &str) -> Option<usize> {
+        usize::try_from(self.number(key, 1, 1_000_000_000)?).ok()
+    }
+
     fn boolean(&mut self, key: &str) -> Option<bool> {
         self.read(key, "true or false", |given| match given {
             Given::Toml(Value::Boolean(value)) => Some(*value),
@@ -304,10 +314,14 @@ impl Reader {
     }
 
     fn duration(&mut self, key: &str) -> Option<Duration> {
-        self.read(key, "a duration above zero such as 500ms, 3s, 5m, 12h or 30d", |given| match given {
-            Given::Toml(Value::String(text)) | Given::Text(text) => duration(text).filter(|d| !d.is_zero()),
-            Given::Toml(_) => None,
-        })
+        self.read(
+            key,
+            "a duration above zero such as 500ms, 3s, 5m, 12h or 30d",
+            |given| match given {
+                Given::Toml(Value::String(text)) | Given::Text(text) => duration(text).filter(|d| !d.is_zero()),
+                Given::Toml(_) => None,
+            },
+        )
     }
 
     fn size(&mut self, key: &str) -> Option<usize> {
@@ -324,7 +338,11 @@ impl Reader {
             |given| {
                 let list: Vec<String> = match given {
                     Given::Toml(Value::Array(items)) => items.iter().map(|i| i.as_str().map(str::to_owned)).collect::<Option<_>>()?,
-                    Given::Text(text) => text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect(),
+                    Given::Text(text) => text
+                        .split(',')
+                        .map(|item| item.trim().to_owned())
+                        .filter(|item| !item.is_empty())
+                        .collect(),
                     Given::Toml(_) => return None,
                 };
                 list.iter().all(|item| item == "*" || is_origin(item)).then_some(list)
@@ -337,12 +355,14 @@ impl Reader {
         // Every section is read before any is used, so that all faults are told at once.
         let database = self.database();
         let http = self.http();
+        let limits = self.limits();
         let websocket = self.websocket();
         let auth = self.auth();
         let log = self.log();
         Some(Config {
             database: database?,
             http: http?,
+            limits: limits?,
             websocket: websocket?,
             auth: auth?,
             log: log?,
@@ -351,7 +371,8 @@ impl Reader {
 
     fn database(&mut self) -> Option<Database> {
         let url = self.text("database.url", "sqlite:PATH or postgres://user:password@host/database", |url| {
-            url.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty() && !path.starts_with(":memory:"))
+            url.strip_prefix("sqlite:")
+                .is_some_and(|path| !path.is_empty() && !path.starts_with(":memory:"))
                 || url.starts_with("postgres://")
                 || url.starts_with("postgresql://")
         });
@@ -364,7 +385,9 @@ impl Reader {
             url: url?,
             max_connections: u32::try_from(max_connections?).ok()?,
             readers: match u32::try_from(readers?).ok()? {
-                0 => std::thread::available_parallelism().map_or(4, |n| u32::try_from(n.get()).unwrap_or(4)).max(2),
+                0 => std::thread::available_parallelism()
+                    .map_or(4, |n| u32::try_from(n.get()).unwrap_or(4))
+                    .max(2),
                 n => n,
             },
             statement_timeout: statement_timeout?,
@@ -374,14 +397,15 @@ impl Reader {
     }
 
     fn http(&mut self) -> Option<Http> {
-        let listen = self.read("http.listen", "an address and port such as 127.0.0.1:4000 or [::]:4000", |given| match given {
-            Given::Toml(Value::String(text)) | Given::Text(text) => {
-                text.replace("localhost:", "127.0.0.1:").parse().ok()
-            }
-            Given::Toml(_) => None,
-        });
+        let listen = self.read(
+            "http.listen",
+            "an address and port such as 127.0.0.1:4000 or [::]:4000",
+            |given| match given {
+                Given::Toml(Value::String(text)) | Given::Text(text) => text.replace("localhost:", "127.0.0.1:").parse().ok(),
+                Given::Toml(_) => None,
+            },
+        );
         let body_limit = self.size("http.body_limit");
-        let batch_limit = self.number("http.batch_limit", 1, 1_000);
         let read_timeout = self.duration("http.read_timeout");
         let compress_above = self.size("http.compress_above");
         let cors_origins = self.origins("http.cors_origins");
@@ -391,13 +415,47 @@ impl Reader {
         Some(Http {
             listen: listen?,
             body_limit: body_limit?,
-            batch_limit: usize::try_from(batch_limit?).ok()?,
             read_timeout: read_timeout?,
             compress_above: compress_above?,
             cors_origins: cors_origins?,
             drain_timeout: drain_timeout?,
             explorer: explorer?,
             metrics: metrics?,
+        })
+    }
+
+    fn limits(&mut self) -> Option<Limits> {
+        let text = self.size("limits.text");
+        let tokens = self.count("limits.tokens");
+        let nesting = self.count("limits.nesting");
+        let directives = self.count("limits.directives");
+        let fragments = self.count("limits.fragments");
+        let depth = self.count("limits.depth");
+        let fields = self.count("limits.fields");
+        let aliases = self.count("limits.aliases");
+        let root_fields = self.count("limits.root_fields");
+        let variables = self.size("limits.variables");
+        let batch = self.count("limits.batch");
+        let page = self.number("limits.page", 1, 100_000);
+        let cost = self.number("limits.cost", 1, i64::MAX);
+        let bucket = self.number("limits.bucket", 1, i64::MAX);
+        let refill = self.number("limits.refill", 1, i64::MAX);
+        Some(Limits {
+            text: text?,
+            tokens: tokens?,
+            nesting: nesting?,
+            directives: directives?,
+            fragments: fragments?,
+            depth: depth?,
+            fields: fields?,
+            aliases: aliases?,
+            root_fields: root_fields?,
+            variables: variables?,
+            batch: batch?,
+            page: u32::try_from(page?).ok()?,
+            cost: u64::try_from(cost?).ok()?,
+            bucket: u64::try_from(bucket?).ok()?,
+            refill: u64::try_from(refill?).ok()?,
         })
     }
 
@@ -447,9 +505,11 @@ impl Reader {
 
     fn log(&mut self) -> Option<Log> {
         let format = self.text("log.format", "human or json", |text| matches!(text, "human" | "json"));
-        let level = self.text("log.level", "error, warn, info, debug, trace or a filter such as info,klio_entities=debug", |text| {
-            !text.is_empty() && text.parse::<tracing_subscriber::filter::Targets>().is_ok()
-        });
+        let level = self.text(
+            "log.level",
+            "error, warn, info, debug, trace or a filter such as info,klio_entities=debug",
+            |text| !text.is_empty() && text.parse::<tracing_subscriber::filter::Targets>().is_ok(),
+        );
         Some(Log {
             format: match format?.as_str() {
                 "json" => LogFormat::Json,
@@ -474,7 +534,9 @@ fn environment_name(key: &str) -> String {
 
 /// Is scheme, host and perhaps port, and nothing else: what browsers send in `Origin`.
 fn is_origin(text: &str) -> bool {
-    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let Some((scheme, host)) = text.split_once("://") else {
+        return false;
+    };
     !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '?', '#', ' ', '*'])
 }
 
@@ -518,7 +580,11 @@ fn nearest(name: &str, known: impl Iterator<Item = String>) -> String {
         Some((d, near)) if d <= 1 + name.len() / 4 => format!("did you mean {near}?"),
         _ => {
             let section = name.split(['.']).next().unwrap_or_default();
-            let mut of_section: Vec<&str> = known.iter().filter(|k| k.split('.').next() == Some(section)).map(String::as_str).collect();
+            let mut of_section: Vec<&str> = known
+                .iter()
+                .filter(|k| k.split('.').next() == Some(section))
+                .map(String::as_str)
+                .collect();
             if of_section.is_empty() {
                 of_section = known.iter().map(String::as_str).collect();
             }
@@ -575,21 +641,37 @@ mod tests {
         let of = |environment: &[(&str, &str)], sets: &[&str]| {
             let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
             let sets: Vec<String> = sets.iter().map(|s| (*s).to_owned()).collect();
-            let file = ("my.toml".to_owned(), "[http]\nlisten = \"127.0.0.1:1\"\ncors_origins = [\"https://a.example\"]".to_owned());
+            let file = (
+                "my.toml".to_owned(),
+                "[http]\nlisten = \"127.0.0.1:1\"\ncors_origins = [\"https://a.example\"]".to_owned(),
+            );
             Config::from_parts(Some(file), environment, &sets).expect("right settings")
         };
         assert_eq!(of(&[], &[]).http.listen.port(), 1);
         assert_eq!(of(&[("KLIO_HTTP_LISTEN", "0.0.0.0:2")], &[]).http.listen.port(), 2);
-        assert_eq!(of(&[("KLIO_HTTP_LISTEN", "0.0.0.0:2")], &["http.listen=0.0.0.0:3"]).http.listen.port(), 3);
+        assert_eq!(
+            of(&[("KLIO_HTTP_LISTEN", "0.0.0.0:2")], &["http.listen=0.0.0.0:3"])
+                .http
+                .listen
+                .port(),
+            3
+        );
         assert_eq!(of(&[], &[]).http.cors_origins, ["https://a.example"]);
-        assert_eq!(of(&[("KLIO_HTTP_CORS_ORIGINS", "*, https://b.example")], &[]).http.cors_origins, ["*", "https://b.example"]);
+        assert_eq!(
+            of(&[("KLIO_HTTP_CORS_ORIGINS", "*, https://b.example")], &[]).http.cors_origins,
+            ["*", "https://b.example"]
+        );
     }
 
     #[test]
     fn all_faults_are_told_at_once_with_name_and_what_is_allowed() {
         let told = faults(
             "[http]\nlistn = \"x\"\nbody_limit = 5\n[wat]\nx = 1\n[auth]\njwt_secret = \"short\"",
-            &[("KLIO_LOG_FORMAT", "xml"), ("KLIO_HTPP_LISTEN", "x"), ("KLIO_TEST_POSTGRES_URL", "left alone")],
+            &[
+                ("KLIO_LOG_FORMAT", "xml"),
+                ("KLIO_HTPP_LISTEN", "x"),
+                ("KLIO_TEST_POSTGRES_URL", "left alone"),
+            ],
             &["websocket.ping_interval=0s", "nonsense"],
         );
         let all = told.join("\n");

@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use klio_entities::store::{Store, StoreError};
+use klio_schema::catalog::Catalog;
 use klio_schema::execute::Gateway;
+use klio_schema::limits::Limits;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +30,6 @@ pub mod ws;
 pub use config::Config;
 
 /// All that a running gateway holds.
-#[derive(Debug)]
 pub struct App {
     /// Its settings.
     pub config: Config,
@@ -46,6 +47,12 @@ pub struct App {
     drain: CancellationToken,
     /// Connections of both kinds.
     tasks: TaskTracker,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("store", &self.store).finish_non_exhaustive()
+    }
 }
 
 impl App {
@@ -91,7 +98,11 @@ impl Running {
     /// `http://127.0.0.1:4000`, as a client on this machine says it.
     pub fn url(&self) -> String {
         let ip = self.addr.ip();
-        let host = if ip.is_unspecified() { "127.0.0.1".to_owned() } else { ip.to_string() };
+        let host = if ip.is_unspecified() {
+            "127.0.0.1".to_owned()
+        } else {
+            ip.to_string()
+        };
         let host = if host.contains(':') { format!("[{host}]") } else { host };
         format!("http://{host}:{}", self.addr.port())
     }
@@ -150,9 +161,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 pub async fn start_with(config: Config, store: Store) -> Result<Running, StartError> {
     let auth = Arc::new(auth::Auth::new(store.clone(), &config.auth).map_err(StartError::Setting)?);
     let metrics = metrics::Metrics::new().map_err(|error| StartError::Setting(error.to_string()))?;
-    let gateway = gateway(&store);
+    let gateway = gateway(&store, config.limits.clone());
     let listen = config.http.listen;
-    let listener = TcpListener::bind(listen).await.map_err(|error| StartError::Listen { addr: listen, error })?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|error| StartError::Listen { addr: listen, error })?;
     let addr = listener.local_addr().map_err(|error| StartError::Listen { addr: listen, error })?;
     let app = Arc::new(App {
         config,
@@ -176,7 +189,8 @@ pub async fn start_with(config: Config, store: Store) -> Result<Running, StartEr
     Ok(Running { addr, app, serving })
 }
 
-fn gateway(store: &Store) -> Gateway {
-    let _ = store;
-    Gateway { catalog: klio_schema::execute::Catalog }
+/// The gateway over a store.
+pub(crate) fn gateway(store: &Store, limits: Limits) -> Gateway {
+    let catalog = Catalog::new(Arc::new(store.clone()), Default::default());
+    Gateway::new(store.clone(), Arc::new(catalog), limits)
 }

@@ -12,7 +12,10 @@ pub fn start(config: &Log) {
     let _ = match config.format {
         LogFormat::Human => {
             use std::io::IsTerminal;
-            logs.with_target(false).with_ansi(std::io::stderr().is_terminal()).compact().try_init()
+            logs.with_target(false)
+                .with_ansi(std::io::stderr().is_terminal())
+                .compact()
+                .try_init()
         }
         LogFormat::Json => logs.json().flatten_event(true).try_init(),
     };

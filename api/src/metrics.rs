@@ -39,15 +39,39 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let metrics = Self {
-            requests: IntCounterVec::new(Opts::new("klio_http_requests_total", "HTTP requests, by route, method and status."), &["route", "method", "status"])?,
-            seconds: HistogramVec::new(HistogramOpts::new("klio_http_request_seconds", "Time to answer an HTTP request.").buckets(SECONDS.into()), &["route"])?,
-            operations_done: IntCounterVec::new(Opts::new("klio_operations_total", "Queries and mutations, by the way they came, their kind and whether they were executed or refused."), &["way", "kind", "outcome"])?,
-            operation_seconds: HistogramVec::new(HistogramOpts::new("klio_operation_seconds", "Time to run a query or mutation.").buckets(SECONDS.into()), &["way"])?,
+            requests: IntCounterVec::new(
+                Opts::new("klio_http_requests_total", "HTTP requests, by route, method and status."),
+                &["route", "method", "status"],
+            )?,
+            seconds: HistogramVec::new(
+                HistogramOpts::new("klio_http_request_seconds", "Time to answer an HTTP request.").buckets(SECONDS.into()),
+                &["route"],
+            )?,
+            operations_done: IntCounterVec::new(
+                Opts::new(
+                    "klio_operations_total",
+                    "Queries and mutations, by the way they came, their kind and whether they were executed or refused.",
+                ),
+                &["way", "kind", "outcome"],
+            )?,
+            operation_seconds: HistogramVec::new(
+                HistogramOpts::new("klio_operation_seconds", "Time to run a query or mutation.").buckets(SECONDS.into()),
+                &["way"],
+            )?,
             statements: IntCounter::new("klio_statements_total", "SQL statements of queries and mutations.")?,
             rows: IntCounter::new("klio_rows_total", "Rows that queries and mutations read.")?,
             sockets: IntGauge::new("klio_sockets", "Open WebSocket connections.")?,
-            sockets_closed: IntCounterVec::new(Opts::new("klio_sockets_closed_total", "WebSocket connections that ended, by the gateway's close code (0: none)."), &["code"])?,
-            operations: IntGauge::new("klio_socket_operations", "Operations under way on WebSocket connections: subscriptions, mostly.")?,
+            sockets_closed: IntCounterVec::new(
+                Opts::new(
+                    "klio_sockets_closed_total",
+                    "WebSocket connections that ended, by the gateway's close code (0: none).",
+                ),
+                &["code"],
+            )?,
+            operations: IntGauge::new(
+                "klio_socket_operations",
+                "Operations under way on WebSocket connections: subscriptions, mostly.",
+            )?,
             messages_in: IntCounter::new("klio_socket_messages_in_total", "Messages that came over WebSockets.")?,
             messages_out: IntCounter::new("klio_socket_messages_out_total", "Messages that went out over WebSockets.")?,
             registry,
@@ -82,7 +106,11 @@ impl Metrics {
             _ if path.starts_with("/explorer/") => "/explorer",
             _ => "other",
         };
-        let method = if [Method::GET, Method::POST, Method::OPTIONS, Method::HEAD].contains(method) { method.as_str() } else { "other" };
+        let method = if [Method::GET, Method::POST, Method::OPTIONS, Method::HEAD].contains(method) {
+            method.as_str()
+        } else {
+            "other"
+        };
         self.requests.with_label_values(&[route, method, status.as_str()]).inc();
         self.seconds.with_label_values(&[route]).observe(took.as_secs_f64());
     }
@@ -90,7 +118,9 @@ impl Metrics {
     /// Counts a query or mutation.
     pub fn operation(&self, way: &str, answer: &Answer, took: Duration) {
         let outcome = if answer.executed { "executed" } else { "refused" };
-        self.operations_done.with_label_values(&[way, answer.stats.kind.unwrap_or("unknown"), outcome]).inc();
+        self.operations_done
+            .with_label_values(&[way, answer.stats.kind.unwrap_or("unknown"), outcome])
+            .inc();
         self.operation_seconds.with_label_values(&[way]).observe(took.as_secs_f64());
         // Counts of one request; wider than they can be on any machine.
         self.statements.inc_by(answer.stats.statements as u64);

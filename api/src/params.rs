@@ -23,7 +23,10 @@ impl Params {
     /// What is wrong, in a sentence.
     pub fn from_json(value: Value) -> Result<Self, String> {
         let Value::Object(mut object) = value else {
-            return Err(format!("The request must be a JSON object with a \"query\"; it is {}.", what(&value)));
+            return Err(format!(
+                "The request must be a JSON object with a \"query\"; it is {}.",
+                what(&value)
+            ));
         };
         let query = match object.remove("query") {
             Some(Value::String(query)) => query,
@@ -69,8 +72,18 @@ impl Params {
 
 impl From<Params> for Request {
     fn from(params: Params) -> Self {
-        let Params { query, operation, variables, extensions } = params;
-        Self { query, operation, variables, extensions }
+        let Params {
+            query,
+            operation,
+            variables,
+            extensions,
+        } = params;
+        Self {
+            query,
+            operation,
+            variables,
+            extensions,
+        }
     }
 }
 
@@ -102,22 +115,38 @@ mod tests {
 
     #[test]
     fn from_json() {
-        let full = Params::from_json(json!({"query": "{a}", "operationName": "A", "variables": {"x": 1}, "extensions": {"y": 2}, "other": 3}));
+        let full =
+            Params::from_json(json!({"query": "{a}", "operationName": "A", "variables": {"x": 1}, "extensions": {"y": 2}, "other": 3}));
         let full = full.expect("all is right");
         assert_eq!((full.query.as_str(), full.operation.as_deref()), ("{a}", Some("A")));
-        assert_eq!((full.variables.get("x"), full.extensions.get("y")), (Some(&json!(1)), Some(&json!(2))));
+        assert_eq!(
+            (full.variables.get("x"), full.extensions.get("y")),
+            (Some(&json!(1)), Some(&json!(2)))
+        );
         assert_eq!(
             Params::from_json(json!({"query": "{a}", "operationName": null, "variables": null, "extensions": null})),
-            Ok(Params { query: "{a}".into(), ..Params::default() })
+            Ok(Params {
+                query: "{a}".into(),
+                ..Params::default()
+            })
         );
         for (wrong, part) in [
             (json!([]), "must be a JSON object"),
             (json!({}), "\"query\" is missing"),
             (json!({"query": null}), "\"query\" is missing"),
             (json!({"query": ["x"]}), "\"query\" must be a string; it is a list"),
-            (json!({"query": "", "operationName": 0}), "\"operationName\" must be a string; it is a number"),
-            (json!({"query": "", "variables": "x"}), "\"variables\" must be a JSON object; it is a string"),
-            (json!({"query": "", "extensions": false}), "\"extensions\" must be a JSON object; it is a boolean"),
+            (
+                json!({"query": "", "operationName": 0}),
+                "\"operationName\" must be a string; it is a number",
+            ),
+            (
+                json!({"query": "", "variables": "x"}),
+                "\"variables\" must be a JSON object; it is a string",
+            ),
+            (
+                json!({"query": "", "extensions": false}),
+                "\"extensions\" must be a JSON object; it is a boolean",
+            ),
         ] {
             let told = Params::from_json(wrong.clone()).expect_err("wrong parameters");
             assert!(told.contains(part), "{wrong}: {told}");
@@ -127,7 +156,14 @@ mod tests {
     #[test]
     fn from_pairs() {
         let of = |pairs: &[(&str, &str)]| Params::from_pairs(pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect());
-        let full = of(&[("query", "{a}"), ("variables", "{\"x\":[1]}"), ("operationName", ""), ("utm", "1"), ("utm", "2")]).expect("right");
+        let full = of(&[
+            ("query", "{a}"),
+            ("variables", "{\"x\":[1]}"),
+            ("operationName", ""),
+            ("utm", "1"),
+            ("utm", "2"),
+        ])
+        .expect("right");
         assert_eq!(full.variables.get("x"), Some(&json!([1])));
         assert_eq!(full.operation, None);
         for (wrong, part) in [

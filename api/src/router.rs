@@ -27,7 +27,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(health::metrics));
     if app.config.http.explorer {
         // GraphiQL: a page and its files; what it asks for needs a token like anything else.
-        router = router.route("/", get(explorer::page)).route("/explorer/{*file}", get(explorer::file));
+        router = router
+            .route("/", get(explorer::page))
+            .route("/explorer/{*file}", get(explorer::file));
     }
     router = router.fallback(async || {
         Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", "There is nothing here; the API is at /graphql.").response(Media::Json)
@@ -35,13 +37,17 @@ pub fn router(app: Arc<App>) -> Router {
     // From the inside out: compression, CORS, then the log line around all.
     if app.config.http.compress_above > 0 {
         let above = u16::try_from(app.config.http.compress_above).unwrap_or(u16::MAX);
-        let worth = SizeAbove::new(above.into()).and(NotForContentType::IMAGES).and(NotForContentType::SSE);
+        let worth = SizeAbove::new(above.into())
+            .and(NotForContentType::IMAGES)
+            .and(NotForContentType::SSE);
         router = router.layer(CompressionLayer::new().gzip(true).compress_when(worth));
     }
     if let Some(cors) = cors(&app.config.http.cors_origins) {
         router = router.layer(cors);
     }
-    router.layer(middleware::from_fn_with_state(app.clone(), trace::trace)).with_state(app)
+    router
+        .layer(middleware::from_fn_with_state(app.clone(), trace::trace))
+        .with_state(app)
 }
 
 /// Which pages may call from a browser; `None`: those of the gateway's own origin.

@@ -47,7 +47,10 @@ pub async fn serve(listener: TcpListener, router: Router, app: Arc<App>) {
     }
     drop(listener);
     app.tasks.close();
-    tracing::info!(sockets = app.sockets.open(), "closing: no new connections, waiting for what is under way");
+    tracing::info!(
+        sockets = app.sockets.open(),
+        "closing: no new connections, waiting for what is under way"
+    );
     let limit = app.config.http.drain_timeout;
     if tokio::time::timeout(limit, app.tasks.wait()).await.is_err() {
         tracing::warn!(left = app.tasks.len(), "some connections did not end in time and are cut");

@@ -14,6 +14,7 @@ use async_graphql::{Variables, dynamic};
 use async_trait::async_trait;
 use bytes::Bytes;
 use klio_entities::klass::{Faults, OrgId, Registry};
+use klio_entities::store::Store;
 use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 
@@ -27,6 +28,18 @@ pub trait Source: Send + Sync + 'static {
     async fn version(&self, org: OrgId) -> Result<u64, SourceError>;
     /// The present registry of an org.
     async fn registry(&self, org: OrgId) -> Result<Arc<Registry>, SourceError>;
+}
+
+#[async_trait]
+impl Source for Store {
+    async fn version(&self, org: OrgId) -> Result<u64, SourceError> {
+        // Asks for the version alone while it is the one that the store has.
+        Ok(self.fresh_registry(org).await?.version)
+    }
+
+    async fn registry(&self, org: OrgId) -> Result<Arc<Registry>, SourceError> {
+        Ok(self.fresh_registry(org).await?)
+    }
 }
 
 /// Why a source has no answer, as it says it.

@@ -54,7 +54,11 @@ impl Keys {
     pub fn load(config: &config::Auth) -> Result<Self, String> {
         let mut keys = Vec::new();
         if let Some(secret) = &config.jwt_secret {
-            keys.push(Key { id: None, algorithm: Algorithm::HS256, key: DecodingKey::from_secret(secret.as_bytes()) });
+            keys.push(Key {
+                id: None,
+                algorithm: Algorithm::HS256,
+                key: DecodingKey::from_secret(secret.as_bytes()),
+            });
         }
         if let Some(path) = &config.jwt_public_key {
             keys.push(public_key(path)?);
@@ -62,7 +66,12 @@ impl Keys {
         if let Some(path) = &config.jwt_jwks {
             jwks(path, &mut keys)?;
         }
-        Ok(Self { keys, issuer: config.jwt_issuer.clone(), audience: config.jwt_audience.clone(), leeway: config.jwt_leeway.as_secs() })
+        Ok(Self {
+            keys,
+            issuer: config.jwt_issuer.clone(),
+            audience: config.jwt_audience.clone(),
+            leeway: config.jwt_leeway.as_secs(),
+        })
     }
 
     /// No JWT is good.
@@ -76,8 +85,15 @@ impl Keys {
     /// Why it is not good, in words fit for its bearer.
     pub fn verify(&self, token: &str) -> Result<Claims, String> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| "it is not a JWT".to_owned())?;
-        let candidates = self.keys.iter().filter(|key| key.algorithm == header.alg && (key.id.is_none() || header.kid.is_none() || key.id == header.kid));
-        let mut why = format!("no key for it is known (alg {:?}, kid {})", header.alg, header.kid.as_deref().unwrap_or("not said"));
+        let candidates = self
+            .keys
+            .iter()
+            .filter(|key| key.algorithm == header.alg && (key.id.is_none() || header.kid.is_none() || key.id == header.kid));
+        let mut why = format!(
+            "no key for it is known (alg {:?}, kid {})",
+            header.alg,
+            header.kid.as_deref().unwrap_or("not said")
+        );
         for key in candidates {
             let mut validation = Validation::new(key.algorithm);
             validation.leeway = self.leeway;
@@ -122,7 +138,8 @@ fn public_key(path: &Path) -> Result<Key, String> {
     // A PEM says what it holds only inside: the first that fits.
     let rsa = DecodingKey::from_rsa_pem(&text).map(|key| (Algorithm::RS256, key));
     let found = rsa.or_else(|_| DecodingKey::from_ed_pem(&text).map(|key| (Algorithm::EdDSA, key)));
-    let (algorithm, key) = found.map_err(|_| format!("auth.jwt_public_key: {} holds no RSA or Ed25519 public key in PEM", path.display()))?;
+    let (algorithm, key) =
+        found.map_err(|_| format!("auth.jwt_public_key: {} holds no RSA or Ed25519 public key in PEM", path.display()))?;
     Ok(Key { id: None, algorithm, key })
 }
 
@@ -136,9 +153,18 @@ fn jwks(path: &Path, keys: &mut Vec<Key>) -> Result<(), String> {
             AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => Algorithm::EdDSA,
             _ => continue,
         };
-        let key = DecodingKey::from_jwk(jwk)
-            .map_err(|error| format!("auth.jwt_jwks: {}: key {}: {error}", path.display(), jwk.common.key_id.as_deref().unwrap_or("without kid")))?;
-        keys.push(Key { id: jwk.common.key_id.clone(), algorithm, key });
+        let key = DecodingKey::from_jwk(jwk).map_err(|error| {
+            format!(
+                "auth.jwt_jwks: {}: key {}: {error}",
+                path.display(),
+                jwk.common.key_id.as_deref().unwrap_or("without kid")
+            )
+        })?;
+        keys.push(Key {
+            id: jwk.common.key_id.clone(),
+            algorithm,
+            key,
+        });
     }
     if keys.len() == before {
         return Err(format!("auth.jwt_jwks: {} holds no RSA or Ed25519 key", path.display()));
@@ -158,7 +184,11 @@ mod tests {
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
     fn auth() -> config::Auth {
-        config::Auth { jwt_leeway: Duration::from_secs(5), jwt_secret: Some(SECRET.into()), ..crate::config::Config::defaults().auth }
+        config::Auth {
+            jwt_leeway: Duration::from_secs(5),
+            jwt_secret: Some(SECRET.into()),
+            ..config::Config::defaults().auth
+        }
     }
 
     fn token(claims: &Value, secret: &str) -> String {
@@ -171,7 +201,12 @@ mod tests {
 
     #[test]
     fn a_good_token_and_what_is_wrong_with_others() {
-        let keys = Keys::load(&config::Auth { jwt_issuer: Some("me".into()), jwt_audience: Some("klio".into()), ..auth() }).expect("keys");
+        let keys = Keys::load(&config::Auth {
+            jwt_issuer: Some("me".into()),
+            jwt_audience: Some("klio".into()),
+            ..auth()
+        })
+        .expect("keys");
         let good = json!({"org": "acme", "role": "agent", "sub": "u1", "exp": exp(60), "iss": "me", "aud": ["x", "klio"]});
         let claims = keys.verify(&token(&good, SECRET)).expect("a good token");
         assert_eq!((claims.org.as_str(), claims.role, claims.sub.as_str()), ("acme", Role::Agent, "u1"));
@@ -192,7 +227,10 @@ mod tests {
         assert_eq!(with("aud", Value::Null), "the claim aud is missing");
         assert!(with("role", json!("god")).starts_with("its claims are not right: unknown variant `god`"));
         assert!(with("org", Value::Null).contains("missing field `org`"));
-        assert_eq!(keys.verify(&token(&good, "another secret of thirty-two bytes")).expect_err("wrong"), "its signature is not right");
+        assert_eq!(
+            keys.verify(&token(&good, "another secret of thirty-two bytes")).expect_err("wrong"),
+            "its signature is not right"
+        );
         assert_eq!(keys.verify("klio").expect_err("wrong"), "it is not a JWT");
     }
 
@@ -205,7 +243,12 @@ mod tests {
         let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
         let dir = std::env::temp_dir().join(format!("klio-jwt-{}", std::process::id()));
         std::fs::write(&dir, pem).expect("a file");
-        let keys = Keys::load(&config::Auth { jwt_secret: None, jwt_public_key: Some(dir.clone()), ..auth() }).expect("keys");
+        let keys = Keys::load(&config::Auth {
+            jwt_secret: None,
+            jwt_public_key: Some(dir.clone()),
+            ..auth()
+        })
+        .expect("keys");
         std::fs::remove_file(&dir).expect("the file");
         assert_eq!(keys.keys[0].algorithm, Algorithm::EdDSA);
         let forged = token(&json!({"org": "acme", "role": "owner", "sub": "x", "exp": exp(60)}), pem);

@@ -110,7 +110,10 @@ impl Auth {
             Some(known) if Instant::now() < known.until => known.session.clone(),
             _ => {
                 let session = self.look_up(credential, &hash).await?;
-                let remembered = Remembered { session: session.clone(), until: Instant::now() + self.cache };
+                let remembered = Remembered {
+                    session: session.clone(),
+                    until: Instant::now() + self.cache,
+                };
                 self.remembered.insert(hash, Arc::new(remembered));
                 session
             }
@@ -131,25 +134,48 @@ impl Auth {
             return session_of(token);
         }
         if self.keys.is_empty() {
-            return Err(Refusal::Invalid(format!("it does not begin with {PREFIX}, and no key for JWTs is set")));
+            return Err(Refusal::Invalid(format!(
+                "it does not begin with {PREFIX}, and no key for JWTs is set"
+            )));
         }
         let claims = self.keys.verify(credential).map_err(Refusal::Invalid)?;
         let org = self.store.org_by_slug(&claims.org).await.map_err(|error| unavailable(&error))?;
         let org = org.ok_or_else(|| Refusal::Invalid("its org is not known".into()))?;
         let name = claims.name.unwrap_or_else(|| claims.sub.clone());
-        let actor = Actor { org: OrgId(org.id), kind: ActorKind::User, id: subject_id(&claims.sub), name, role: claims.role };
-        Ok(Session { actor: Arc::new(actor), expires_at: DateTime::from_timestamp(claims.exp, 0), token: None })
+        let actor = Actor {
+            org: OrgId(org.id),
+            kind: ActorKind::User,
+            id: subject_id(&claims.sub),
+            name,
+            role: claims.role,
+        };
+        Ok(Session {
+            actor: Arc::new(actor),
+            expires_at: DateTime::from_timestamp(claims.exp, 0),
+            token: None,
+        })
     }
 
     /// Watches a session for as long as the answer is kept: it tells when the session's token is revoked.
     pub fn watch(self: &Arc<Self>, session: &Session) -> Watch {
         let Some(token) = session.token else {
-            return Watch { auth: self.clone(), token: None, revoked: CancellationToken::new() };
+            return Watch {
+                auth: self.clone(),
+                token: None,
+                revoked: CancellationToken::new(),
+            };
         };
         let mut watched = lock(&self.watched);
-        let entry = watched.entry(token).or_insert_with(|| Watched { sockets: 0, revoked: CancellationToken::new() });
+        let entry = watched.entry(token).or_insert_with(|| Watched {
+            sockets: 0,
+            revoked: CancellationToken::new(),
+        });
         entry.sockets += 1;
-        Watch { auth: self.clone(), token: Some(token), revoked: entry.revoked.clone() }
+        Watch {
+            auth: self.clone(),
+            token: Some(token),
+            revoked: entry.revoked.clone(),
+        }
     }
 
     /// Forgets a token that was revoked on this node: at once, here; other nodes notice within `auth.recheck`.
@@ -207,7 +233,10 @@ impl Auth {
 /// There is no such org or role; what the store says.
 pub async fn issue(store: &Store, org: &str, role: &str, name: &str) -> Result<String, StoreError> {
     let role = token::role_of(role).ok_or_else(|| Fault::bad(["role"], format!("there is no role {role}")))?;
-    let org = store.org_by_slug(org).await?.ok_or_else(|| Fault::bad(["org"], format!("there is no org {org}")))?;
+    let org = store
+        .org_by_slug(org)
+        .await?
+        .ok_or_else(|| Fault::bad(["org"], format!("there is no org {org}")))?;
     let (text, _) = store.create_token(OrgId(org.id), name, role, None).await?;
     Ok(text)
 }
@@ -244,8 +273,18 @@ fn session_of(token: token::Token) -> Result<Session, Refusal> {
     if token.revoked_at.is_some() {
         return Err(Refusal::Invalid("it was revoked".into()));
     }
-    let actor = Actor { org: token.org, kind: ActorKind::Token, id: token.actor, name: token.name, role: token.role };
-    Ok(Session { actor: Arc::new(actor), expires_at: token.expires_at, token: Some(token.id) })
+    let actor = Actor {
+        org: token.org,
+        kind: ActorKind::Token,
+        id: token.actor,
+        name: token.name,
+        role: token.role,
+    };
+    Ok(Session {
+        actor: Arc::new(actor),
+        expires_at: token.expires_at,
+        token: Some(token.id),
+    })
 }
 
 /// The actor's id of a JWT's subject: itself when it is a UUID, else made from it (version 8: from a hash).

@@ -18,7 +18,11 @@ impl Migrate {
     /// Runs it.
     pub async fn run(self, config: &Config) -> Result<(), Failure> {
         let store = Store::open(&config.store()).await?;
-        let steps = if self.dry_run { store.pending_migrations().await? } else { store.migrate().await? };
+        let steps = if self.dry_run {
+            store.pending_migrations().await?
+        } else {
+            store.migrate().await?
+        };
         print(steps.iter().map(|step| format!("{step}\n")).collect::<String>())?;
         match (self.dry_run, steps.len()) {
             (_, 0) => eprintln!("{} is up to date", config.shown_database()),

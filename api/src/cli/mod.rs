@@ -172,7 +172,11 @@ async fn org_of(store: &Store, slug: &str) -> Result<org::Model, Failure> {
         return Ok(org);
     }
     let there: Vec<String> = store.orgs().await?.into_iter().map(|org| org.slug).collect();
-    let hint = if there.is_empty() { format!("there is none yet: klio org create {slug}") } else { format!("there are {}", there.join(", ")) };
+    let hint = if there.is_empty() {
+        format!("there is none yet: klio org create {slug}")
+    } else {
+        format!("there are {}", there.join(", "))
+    };
     Err(Failure::Failed(format!("there is no org {slug}; {hint}")))
 }
 

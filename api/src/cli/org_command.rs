@@ -38,7 +38,14 @@ impl Org {
                 let orgs = store.orgs().await?;
                 let rows: Vec<Vec<String>> = orgs
                     .into_iter()
-                    .map(|org| vec![org.slug, org.klass_version.to_string(), org.created_at.format("%F").to_string(), org.name])
+                    .map(|org| {
+                        vec![
+                            org.slug,
+                            org.klass_version.to_string(),
+                            org.created_at.format("%F").to_string(),
+                            org.name,
+                        ]
+                    })
                     .collect();
                 print(table(&["SLUG", "KLASSES", "CREATED", "NAME"], &rows))
             }

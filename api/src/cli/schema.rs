@@ -23,7 +23,11 @@ impl Schema {
         let Schema::Print { org } = self;
         let store = open(config).await?;
         let org = org_of(&store, &org).await?;
-        let schema = crate::gateway(&store).catalog.schema(OrgId(org.id)).await.map_err(|error| Failure::Failed(error.to_string()))?;
+        let schema = crate::gateway(&store, config.limits.clone())
+            .catalog
+            .schema(OrgId(org.id))
+            .await
+            .map_err(|error| Failure::Failed(error.to_string()))?;
         print(&schema.sdl)
     }
 }

@@ -69,7 +69,9 @@ impl From<RoleName> for Role {
 }
 
 fn expiry(text: &str) -> Result<std::time::Duration, String> {
-    duration(text).filter(|d| !d.is_zero()).ok_or_else(|| "a duration such as 30d, 12h or 15m".to_owned())
+    duration(text)
+        .filter(|d| !d.is_zero())
+        .ok_or_else(|| "a duration such as 30d, 12h or 15m".to_owned())
 }
 
 fn id_text(id: Uuid) -> String {
@@ -87,7 +89,13 @@ impl Token {
                 let org = org_of(&store, &org).await?;
                 let expires_at = expires.map(|after| Utc::now() + after);
                 let (text, made) = store.create_token(OrgId(org.id), &name, role.into(), expires_at).await?;
-                eprintln!("{} for org {}, role {}, expires {}", id_text(made.id), org.slug, role_name(made.role), time(made.expires_at, "never"));
+                eprintln!(
+                    "{} for org {}, role {}, expires {}",
+                    id_text(made.id),
+                    org.slug,
+                    role_name(made.role),
+                    time(made.expires_at, "never")
+                );
                 print(format!("{text}\n"))
             }
             Token::List { org } => {
@@ -127,19 +135,29 @@ impl Token {
                     Some(id) => id,
                     None => {
                         let tokens = store.tokens(Some(OrgId(org.id))).await?;
-                        let named: Vec<Uuid> = tokens.iter().filter(|t| t.name == token && t.revoked_at.is_none()).map(|t| t.id).collect();
+                        let named: Vec<Uuid> = tokens
+                            .iter()
+                            .filter(|t| t.name == token && t.revoked_at.is_none())
+                            .map(|t| t.id)
+                            .collect();
                         match named.as_slice() {
                             [id] => *id,
                             [] => return Err(Failure::Failed(format!("org {} has no token {token}", org.slug))),
                             several => {
                                 let ids: Vec<String> = several.iter().copied().map(id_text).collect();
-                                return Err(Failure::Failed(format!("several tokens are named {token}; say which: {}", ids.join(", "))));
+                                return Err(Failure::Failed(format!(
+                                    "several tokens are named {token}; say which: {}",
+                                    ids.join(", ")
+                                )));
                             }
                         }
                     }
                 };
                 if !store.revoke_token(OrgId(org.id), id).await? {
-                    return Err(Failure::Failed(format!("org {} has no such token, or it was revoked before", org.slug)));
+                    return Err(Failure::Failed(format!(
+                        "org {} has no such token, or it was revoked before",
+                        org.slug
+                    )));
                 }
                 print(format!("{}\n", id_text(id)))
             }

@@ -62,13 +62,18 @@ pub struct Problem {
     status: StatusCode,
     code: &'static str,
     message: String,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
     /// With a status, a code and a sentence.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), headers: HeaderMap::new() }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            headers: Vec::new(),
+        }
     }
 
     /// 400: what was sent cannot be understood.
@@ -83,13 +88,15 @@ impl Problem {
 
     /// Adds a header.
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.headers.push((name, value));
         self
     }
 
     /// As the body of a GraphQL response.
     pub fn body(&self) -> Bytes {
-        json!({"errors": [{"message": self.message, "extensions": {"code": self.code}}]}).to_string().into()
+        json!({"errors": [{"message": self.message, "extensions": {"code": self.code}}]})
+            .to_string()
+            .into()
     }
 
     /// As an HTTP response.
@@ -119,9 +126,15 @@ impl From<Refusal> for Problem {
 pub fn json_response(status: StatusCode, media: Media, body: Bytes) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media.content_type()));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept, authorization"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(media.content_type()));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::VARY, HeaderValue::from_static("accept, authorization"));
     response
 }
 
@@ -131,7 +144,9 @@ pub fn json_response(status: StatusCode, media: Media, body: Bytes) -> Response 
 /// Nobody who may.
 pub async fn session(app: &App, headers: &HeaderMap) -> Result<Session, Problem> {
     // Never from the URL, which ends up in logs and histories.
-    let credential = super::text(headers, header::AUTHORIZATION).and_then(auth::bearer).ok_or(Refusal::Missing)?;
+    let credential = super::text(headers, header::AUTHORIZATION)
+        .and_then(auth::bearer)
+        .ok_or(Refusal::Missing)?;
     Ok(app.auth.verify(credential).await?)
 }
 
@@ -153,8 +168,14 @@ mod tests {
     #[test]
     fn first_errors() {
         let of = |text: &str| first_error(text.as_bytes());
-        assert_eq!(of(r#"{"errors":[{"message":"m","extensions":{"code":"A"}},{"message":"n"}]}"#), ("A".into(), None));
-        assert_eq!(of(r#"{"errors":[{"message":"m","extensions":{"code":"RATE_LIMITED","retryAfter":1.2}}]}"#), ("RATE_LIMITED".into(), Some(2)));
+        assert_eq!(
+            of(r#"{"errors":[{"message":"m","extensions":{"code":"A"}},{"message":"n"}]}"#),
+            ("A".into(), None)
+        );
+        assert_eq!(
+            of(r#"{"errors":[{"message":"m","extensions":{"code":"RATE_LIMITED","retryAfter":1.2}}]}"#),
+            ("RATE_LIMITED".into(), Some(2))
+        );
         assert_eq!(of(r#"{"errors":[{"message":"m"}]}"#), (String::new(), None));
         assert_eq!(of("nonsense"), (String::new(), None));
     }

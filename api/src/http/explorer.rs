@@ -35,7 +35,11 @@ pub fn is_built_in() -> bool {
 
 /// The page.
 pub async fn page(State(_app): State<Arc<App>>) -> Response {
-    let (page, policy) = if is_built_in() { (BUILT_PAGE, BUILT_POLICY) } else { (CDN_PAGE, CDN_POLICY) };
+    let (page, policy) = if is_built_in() {
+        (BUILT_PAGE, BUILT_POLICY)
+    } else {
+        (CDN_PAGE, CDN_POLICY)
+    };
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CACHE_CONTROL, "no-cache"),
@@ -49,16 +53,28 @@ pub async fn page(State(_app): State<Arc<App>>) -> Response {
 /// A file of the page.
 pub async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {
     if name == "klio.js" {
-        return ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], SHARED).into_response();
+        return (
+            [
+                (header::CONTENT_TYPE, "text/javascript; charset=utf-8"),
+                (header::CACHE_CONTROL, "no-cache"),
+            ],
+            SHARED,
+        )
+            .into_response();
     }
     let Ok(at) = FILES.binary_search_by(|(file, _, _)| (*file).cmp(name.as_str())) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let (_, content_type, bytes) = FILES[at];
     // They are kept compressed, and every browser takes that.
-    let takes_gzip = super::text(&headers, header::ACCEPT_ENCODING).is_some_and(|accepted| accepted.contains("gzip") || accepted.contains('*'));
+    let takes_gzip =
+        super::text(&headers, header::ACCEPT_ENCODING).is_some_and(|accepted| accepted.contains("gzip") || accepted.contains('*'));
     if !takes_gzip {
-        return (StatusCode::NOT_ACCEPTABLE, "This file is kept compressed: send Accept-Encoding: gzip.\n").into_response();
+        return (
+            StatusCode::NOT_ACCEPTABLE,
+            "This file is kept compressed: send Accept-Encoding: gzip.\n",
+        )
+            .into_response();
     }
     let mut response = Response::new(Body::from(bytes));
     let fields = response.headers_mut();

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Query, Request, State};
 use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{FromRequestParts, Query, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -45,7 +45,10 @@ pub async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
 }
 
 fn is_upgrade(parts: &Parts) -> bool {
-    let upgrade = parts.headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let upgrade = parts
+        .headers
+        .get(header::UPGRADE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
     // HTTP/2 opens sockets with CONNECT (RFC 8441).
     upgrade || parts.method == Method::CONNECT
 }
@@ -53,12 +56,15 @@ fn is_upgrade(parts: &Parts) -> bool {
 async fn answer(app: &Arc<App>, parts: &Parts, body: Body) -> Result<Response, Problem> {
     let media = answer::media(&parts.headers)?;
     if parts.method != Method::GET && parts.method != Method::POST {
-        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "OPERATION_NOT_ALLOWED", "Use GET or POST.")
-            .with(header::ALLOW, HeaderValue::from_static("GET, POST")));
+        return Err(
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "OPERATION_NOT_ALLOWED", "Use GET or POST.")
+                .with(header::ALLOW, HeaderValue::from_static("GET, POST")),
+        );
     }
     let session = answer::session(app, &parts.headers).await?;
     if parts.method == Method::GET {
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|_| Problem::bad("The URL's query is not form-encoded UTF-8."))?;
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+            .map_err(|_| Problem::bad("The URL's query is not form-encoded UTF-8."))?;
         let params = Params::from_pairs(pairs).map_err(Problem::bad)?;
         return Ok(one(app, media, &session.actor, params, Allow { mutations: false }).await);
     }
@@ -81,14 +87,19 @@ async fn answer(app: &Arc<App>, parts: &Parts, body: Body) -> Result<Response, P
 }
 
 fn unsupported(why: &str) -> Problem {
-    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "BAD_INPUT", why)
-        .with(header::ACCEPT, HeaderValue::from_static("application/json"))
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "BAD_INPUT", why).with(header::ACCEPT, HeaderValue::from_static("application/json"))
 }
 
 /// The whole body, within bounds of size and time.
 async fn read(app: &App, parts: &Parts, body: Body) -> Result<Bytes, Problem> {
     let limit = app.config.http.body_limit;
-    let too_large = || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_COSTLY", format!("The body is larger than {limit} bytes."));
+    let too_large = || {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "TOO_COSTLY",
+            format!("The body is larger than {limit} bytes."),
+        )
+    };
     let said = super::text(&parts.headers, header::CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
     if said.is_some_and(|length| length > limit) {
         return Err(too_large());
@@ -97,7 +108,11 @@ async fn read(app: &App, parts: &Parts, body: Body) -> Result<Bytes, Problem> {
         Ok(Ok(bytes)) => Ok(bytes),
         // The limit's own error is the only one besides a client that went away, who hears nothing of it.
         Ok(Err(_)) => Err(too_large()),
-        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "TIMEOUT", "The body did not arrive in time.")),
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "TIMEOUT",
+            "The body did not arrive in time.",
+        )),
     }
 }
 
@@ -118,12 +133,16 @@ async fn one(app: &App, media: Media, actor: &Arc<Actor>, params: Params, allow:
 
 /// Several operations, one after the other, in the order in which they stand; the answer is a list.
 async fn batch(app: &App, media: Media, actor: &Arc<Actor>, items: Vec<Value>) -> Result<Response, Problem> {
-    let limit = app.config.http.batch_limit;
+    let limit = app.config.limits.batch;
     if items.is_empty() {
         return Err(Problem::bad("The list of operations is empty."));
     }
     if items.len() > limit {
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "TOO_COSTLY", format!("A request holds at most {limit} operations; this one has {}.", items.len())));
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "TOO_COSTLY",
+            format!("A request holds at most {limit} operations; this one has {}.", items.len()),
+        ));
     }
     let mut told = Told::default();
     let mut bodies = BytesMut::new();

@@ -38,5 +38,9 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Response {
     if !app.config.http.metrics {
         return StatusCode::NOT_FOUND.into_response();
     }
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.text()).into_response()
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        app.metrics.text(),
+    )
+        .into_response()
 }

@@ -114,7 +114,9 @@ pub fn origin_allowed(origin: Option<&str>, host: Option<&str>, allowed: &[Strin
     if allowed.iter().any(|a| a == "*" || a.eq_ignore_ascii_case(origin)) {
         return true;
     }
-    origin.split_once("://").is_some_and(|(_, of)| host.is_some_and(|host| of.eq_ignore_ascii_case(host)))
+    origin
+        .split_once("://")
+        .is_some_and(|(_, of)| host.is_some_and(|host| of.eq_ignore_ascii_case(host)))
 }
 
 #[cfg(test)]
@@ -134,7 +136,10 @@ mod tests {
             (Some("Application/GraphQL-Response+JSON; charset=UTF-8"), Some(GraphqlResponse)),
             (Some("application/graphql-response+json, application/json"), Some(GraphqlResponse)),
             (Some("application/json, application/graphql-response+json"), Some(Json)),
-            (Some("application/json;q=0.9, application/graphql-response+json"), Some(GraphqlResponse)),
+            (
+                Some("application/json;q=0.9, application/graphql-response+json"),
+                Some(GraphqlResponse),
+            ),
             (Some("*/*, application/graphql-response+json"), Some(GraphqlResponse)),
             (Some("application/graphql-response+json;q=0.1, */*"), Some(Json)),
             (Some("application/graphql-response+json;q=0"), None),
@@ -179,7 +184,12 @@ mod tests {
         for (origin, host, list, is) in [
             (None, Some("api.example.com"), &list[..], true),
             (Some("https://app.example.com"), Some("api.example.com"), &list[..], true),
-            (Some("https://app.example.com.evil.example"), Some("api.example.com"), &list[..], false),
+            (
+                Some("https://app.example.com.evil.example"),
+                Some("api.example.com"),
+                &list[..],
+                false,
+            ),
             (Some("https://evil.example"), Some("api.example.com"), &list[..], false),
             (Some("null"), Some("api.example.com"), &list[..], false),
             (Some("http://localhost:4000"), Some("localhost:4000"), &[][..], true),

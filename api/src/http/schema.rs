@@ -21,9 +21,13 @@ pub async fn sdl(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
         Ok(schema) => schema,
         Err(error) => {
             tracing::error!(%error, "an org's schema is not to be had");
-            return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "The schema is not to be had just now.")
-                .retry_after(1)
-                .response(Media::Json);
+            return Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "UNAVAILABLE",
+                "The schema is not to be had just now.",
+            )
+            .retry_after(1)
+            .response(Media::Json);
         }
     };
     let hash = Sha256::digest(&schema.sdl);

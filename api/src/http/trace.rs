@@ -85,7 +85,9 @@ pub async fn trace(State(app): State<Arc<App>>, mut request: Request, next: Next
     }
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let mut pending = Pending { line: Some((began, id.clone(), method.clone(), path.clone())) };
+    let mut pending = Pending {
+        line: Some((began, id.clone(), method.clone(), path.clone())),
+    };
     // A fault of ours ends one request, not the connection with all its others.
     let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
@@ -109,7 +111,14 @@ pub async fn trace(State(app): State<Arc<App>>, mut request: Request, next: Next
     let status = status.as_u16();
     if told.operations > 0 {
         let operations = (told.operations > 1).then_some(told.operations);
-        let Told { operation, kind, statements, rows, cost, .. } = told;
+        let Told {
+            operation,
+            kind,
+            statements,
+            rows,
+            cost,
+            ..
+        } = told;
         tracing::info!(target: "klio::request", %id, %method, path, status, ms, kind, operation, operations, statements, rows, cost, actor, "request");
     } else if path.starts_with("/health") || path == "/metrics" || path.starts_with("/explorer/") {
         tracing::debug!(target: "klio::request", %id, %method, path, status, ms, "request");

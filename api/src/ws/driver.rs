@@ -11,11 +11,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use axum::http::StatusCode;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{AbortHandle, Abortable, BoxStream, SelectAll};
 use futures_util::{FutureExt, Sink, SinkExt, Stream, StreamExt};
-use klio_schema::execute::{Allow, Request};
+use klio_schema::execute::{Allow, OperationType, Request};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -24,6 +25,7 @@ use super::Place;
 use super::protocol::{Input, Key, Limits, Output, Protocol, token_of};
 use crate::App;
 use crate::auth::{Refusal, Session, Watch};
+use crate::http::answer::Problem;
 use crate::params::Params;
 
 /// Operations are not polled while this many bytes wait to be written.
@@ -87,7 +89,10 @@ pub async fn drive(app: Arc<App>, socket: WebSocket, place: Place, spoken: bool,
     let now = Instant::now();
     let websocket = &app.config.websocket;
     let mut connection = Connection {
-        protocol: Protocol::new(Limits { operations: websocket.operations_limit, starts_per_second: websocket.subscribe_rate }),
+        protocol: Protocol::new(Limits {
+            operations: websocket.operations_limit,
+            starts_per_second: websocket.subscribe_rate,
+        }),
         opened: now,
         ping_at: now + websocket.ping_interval,
         heard_at: now,
@@ -119,7 +124,11 @@ pub async fn drive(app: Arc<App>, socket: WebSocket, place: Place, spoken: bool,
     let code = connection.closing.map_or(0, |(_, code)| code);
     connection.app.metrics.sockets.dec();
     connection.app.metrics.sockets_closed.with_label_values(&[&code.to_string()]).inc();
-    connection.app.metrics.operations.sub(i64::try_from(connection.aborts.len()).unwrap_or_default());
+    connection
+        .app
+        .metrics
+        .operations
+        .sub(i64::try_from(connection.aborts.len()).unwrap_or_default());
     let actor = connection.session.as_ref().map(|(session, _)| session.actor.id.to_string());
     tracing::info!(
         target: "klio::socket",
@@ -343,7 +352,11 @@ impl Connection {
         let session = match result {
             Ok(session) => session,
             Err(Refusal::Unavailable) => return self.feed(Input::Busy("Try again later".into())),
-            Err(Refusal::Missing) => return self.feed(Input::Refused("connection_init must bring {\"authorization\": \"Bearer <token>\"}".into())),
+            Err(Refusal::Missing) => {
+                return self.feed(Input::Refused(
+                    "connection_init must bring {\"authorization\": \"Bearer <token>\"}".into(),
+                ));
+            }
             Err(why @ Refusal::Invalid(_)) => return self.feed(Input::Refused(why.to_string())),
         };
         let same = self.session.as_ref().map(|(before, _)| before.actor == session.actor);
@@ -423,7 +436,10 @@ impl Connection {
             Some((end, _)) => Some(end),
             None => {
                 let init = self.protocol.awaits_init().then(|| self.opened + websocket.init_timeout);
-                [init, Some(self.ping_at), self.expires_at, self.drain_at].into_iter().flatten().min()
+                [init, Some(self.ping_at), self.expires_at, self.drain_at]
+                    .into_iter()
+                    .flatten()
+                    .min()
             }
         };
         if let Some(at) = [next, stuck].into_iter().flatten().min()
@@ -438,11 +454,9 @@ impl Connection {
 async fn operation(app: Arc<App>, actor: Arc<klio_entities::klass::Actor>, key: Key, params: Params) -> BoxStream<'static, Input> {
     let began = Instant::now();
     let request: Request = params.into();
-    if app.gateway.is_subscription(&request) {
-        return match app.gateway.subscribe(&actor, request).await {
-            Ok(stream) => stream.map(move |payload| Input::Next(key, payload)).chain(once(Input::Done(key))).boxed(),
-            Err(answer) => once(failed(key, &answer.body)).boxed(),
-        };
+    if let Ok(OperationType::Subscription) = app.gateway.operation_kind(&actor, &request).await {
+        let why = Problem::new(StatusCode::NOT_IMPLEMENTED, "UNAVAILABLE", "Subscriptions cannot be run yet.");
+        return once(failed(key, &why.body())).boxed();
     }
     let answer = app.gateway.execute(&actor, request, Allow { mutations: true }).await;
     app.metrics.operation("websocket", &answer, began.elapsed());
@@ -466,7 +480,10 @@ fn failed(key: Key, body: &[u8]) -> Input {
         errors: &'a serde_json::value::RawValue,
     }
     let errors = serde_json::from_slice::<Errors<'_>>(body).map(|body| body.errors.get().as_bytes().to_vec());
-    Input::Failed(key, errors.unwrap_or_else(|_| br#"[{"message":"The operation was refused."}]"#.to_vec()))
+    Input::Failed(
+        key,
+        errors.unwrap_or_else(|_| br#"[{"message":"The operation was refused."}]"#.to_vec()),
+    )
 }
 
 fn length(message: &Message) -> usize {

@@ -42,7 +42,10 @@ pub struct Place {
 impl Sockets {
     /// A place, unless there are `limit` already.
     fn enter(self: &Arc<Self>, limit: usize) -> Option<Place> {
-        let place = Place { sockets: self.clone(), actor: None };
+        let place = Place {
+            sockets: self.clone(),
+            actor: None,
+        };
         // Counted first: two that come at once do not both take the last place.
         (self.open.fetch_add(1, Ordering::AcqRel) < limit).then_some(place)
     }
@@ -90,10 +93,16 @@ pub fn upgrade(app: &Arc<App>, upgrade: WebSocketUpgrade, headers: &HeaderMap) -
         let why = "Web pages of this origin may not open a socket here; the setting websocket.origins lists those that may.";
         return Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", why).response(Media::Json);
     }
-    let place = if app.is_draining() { None } else { app.sockets.enter(app.config.websocket.connections_limit) };
+    let place = if app.is_draining() {
+        None
+    } else {
+        app.sockets.enter(app.config.websocket.connections_limit)
+    };
     let Some(place) = place else {
         let why = "There is no room for another socket just now.";
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", why).retry_after(1).response(Media::Json);
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", why)
+            .retry_after(1)
+            .response(Media::Json);
     };
     let spoken = upgrade.requested_protocols().any(|protocol| protocol == SUBPROTOCOL);
     // A client that speaks something else hears 4406 only over a socket, and opens one only with a sub-protocol of its own.

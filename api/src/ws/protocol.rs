@@ -110,7 +110,14 @@ pub struct Protocol {
 impl Protocol {
     /// A connection that was opened just now.
     pub fn new(limits: Limits) -> Self {
-        Self { state: State::Opened, limits, keys: HashMap::new(), ids: HashMap::new(), last_key: 0, starts: VecDeque::new() }
+        Self {
+            state: State::Opened,
+            limits,
+            keys: HashMap::new(),
+            ids: HashMap::new(),
+            last_key: 0,
+            starts: VecDeque::new(),
+        }
     }
 
     /// `connection_init` is still awaited.
@@ -179,7 +186,10 @@ impl Protocol {
         match kind.as_str() {
             "connection_init" if self.state == State::Opened => {
                 self.state = State::Verifying;
-                out.push(Output::Verify { payload: payload.unwrap_or_default(), refresh: false });
+                out.push(Output::Verify {
+                    payload: payload.unwrap_or_default(),
+                    refresh: false,
+                });
             }
             "connection_init" => self.close(4429, "Too many initialisation requests", out),
             "ping" => {
@@ -231,11 +241,17 @@ impl Protocol {
             self.starts.pop_front();
         }
         if self.ids.len() >= self.limits.operations {
-            let why = format!("This connection has {} operations under way, which is the limit. Complete one first.", self.ids.len());
+            let why = format!(
+                "This connection has {} operations under way, which is the limit. Complete one first.",
+                self.ids.len()
+            );
             return out.push(Output::Send(message("error", &id, Some(&refusal(&why)))));
         }
         if self.starts.len() >= self.limits.starts_per_second as usize {
-            let why = format!("More than {} operations were started within a second. Slow down.", self.limits.starts_per_second);
+            let why = format!(
+                "More than {} operations were started within a second. Slow down.",
+                self.limits.starts_per_second
+            );
             return out.push(Output::Send(message("error", &id, Some(&refusal(&why)))));
         }
         self.starts.push_back(at);
@@ -296,7 +312,9 @@ fn message(kind: &str, id: &str, payload: Option<&[u8]>) -> String {
 }
 
 fn refusal(why: &str) -> Vec<u8> {
-    serde_json::json!([{"message": why, "extensions": {"code": "RATE_LIMITED"}}]).to_string().into_bytes()
+    serde_json::json!([{"message": why, "extensions": {"code": "RATE_LIMITED"}}])
+        .to_string()
+        .into_bytes()
 }
 
 #[cfg(test)]
@@ -308,7 +326,10 @@ mod tests {
 
     /// Plays inputs, one a line, and tells outputs, one a line: `> text` a message, `! what` another input.
     fn play(script: &str) -> Vec<String> {
-        let mut protocol = Protocol::new(Limits { operations: 2, starts_per_second: 3 });
+        let mut protocol = Protocol::new(Limits {
+            operations: 2,
+            starts_per_second: 3,
+        });
         let mut told = Vec::new();
         let mut at = Duration::ZERO;
         for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -369,7 +390,10 @@ mod tests {
             (r#"> {"type":"start"}"#, "close 4400 There is no message of type start"),
             (r#"> {"type":"connection_ack"}"#, "close 4400"),
             (r#"> {"type":"connection_init","payload":"x"}"#, "close 4400"),
-            (r#"> {"type":"subscribe","id":"1","payload":{"query":"{a}"}}"#, "close 4401 Unauthorized"),
+            (
+                r#"> {"type":"subscribe","id":"1","payload":{"query":"{a}"}}"#,
+                "close 4401 Unauthorized",
+            ),
             ("! drain", "close 1012"),
         ] {
             let told = play(script);
@@ -379,7 +403,10 @@ mod tests {
         let verify = r#"verify {"token":"t"} false"#;
         for (script, code) in [
             ("> INIT\n> INIT", "close 4429"),
-            ("> INIT\n> {\"type\":\"subscribe\",\"id\":\"1\",\"payload\":{\"query\":\"{a}\"}}", "close 4401"),
+            (
+                "> INIT\n> {\"type\":\"subscribe\",\"id\":\"1\",\"payload\":{\"query\":\"{a}\"}}",
+                "close 4401",
+            ),
             ("> INIT\n! refused", "close 4403 Forbidden"),
             ("> INIT\n! busy", "close 1013 Try again later"),
         ] {
@@ -400,19 +427,41 @@ mod tests {
             ("! binary".to_owned(), "close 4400"),
             ("! large".to_owned(), "close 1009 A message has at most 9 bytes"),
             (r#"> {"type":"subscribe","payload":{"query":"{a}"}}"#.to_owned(), "close 4400"),
-            (r#"> {"type":"subscribe","id":"","payload":{"query":"{a}"}}"#.to_owned(), "close 4400"),
-            (r#"> {"type":"subscribe","id":1,"payload":{"query":"{a}"}}"#.to_owned(), "close 4400"),
-            (format!(r#"> {{"type":"subscribe","id":"{}","payload":{{"query":"{{a}}"}}}}"#, "x".repeat(257)), "close 4400"),
+            (
+                r#"> {"type":"subscribe","id":"","payload":{"query":"{a}"}}"#.to_owned(),
+                "close 4400",
+            ),
+            (
+                r#"> {"type":"subscribe","id":1,"payload":{"query":"{a}"}}"#.to_owned(),
+                "close 4400",
+            ),
+            (
+                format!(
+                    r#"> {{"type":"subscribe","id":"{}","payload":{{"query":"{{a}}"}}}}"#,
+                    "x".repeat(257)
+                ),
+                "close 4400",
+            ),
             (r#"> {"type":"subscribe","id":"1"}"#.to_owned(), "close 4400"),
-            (r#"> {"type":"subscribe","id":"1","payload":{}}"#.to_owned(), "close 4400 The parameter \"query\" is missing."),
-            (r#"> {"type":"subscribe","id":"1","payload":{"query":"{a}","variables":[]}}"#.to_owned(), "close 4400"),
+            (
+                r#"> {"type":"subscribe","id":"1","payload":{}}"#.to_owned(),
+                "close 4400 The parameter \"query\" is missing.",
+            ),
+            (
+                r#"> {"type":"subscribe","id":"1","payload":{"query":"{a}","variables":[]}}"#.to_owned(),
+                "close 4400",
+            ),
             (r#"> {"type":"complete"}"#.to_owned(), "close 4400"),
             (r#"> {"type":"next","id":"1","payload":{}}"#.to_owned(), "close 4400"),
         ] {
             let told = ready(&script);
             assert_eq!(told.len(), 1, "{script}: {told:?}");
             assert!(told[0].starts_with(code), "{script}: {told:?}");
-            assert_eq!(ready(&format!("{script}\n{subscribe}\n! drain\n> junk")).len(), 1, "{script}: nothing may follow a close");
+            assert_eq!(
+                ready(&format!("{script}\n{subscribe}\n! drain\n> junk")).len(),
+                1,
+                "{script}: nothing may follow a close"
+            );
         }
         let told = ready(&format!("{subscribe}\n{subscribe}"));
         assert_eq!(told, ["start 1 {a}", "close 4409 Subscriber for 1 already exists"]);
@@ -435,7 +484,9 @@ mod tests {
         let complete = r#"> {"type":"complete","id":"a\"b"}"#;
         let again = next.to_owned();
         assert_eq!(
-            ready(&format!("{subscribe}\n{complete}\nnext 1\ndone 1\n{complete}\n{subscribe}\nnext 1\nnext 2")),
+            ready(&format!(
+                "{subscribe}\n{complete}\nnext 1\ndone 1\n{complete}\n{subscribe}\nnext 1\nnext 2"
+            )),
             ["start 1 {a}".to_owned(), "stop 1".into(), "start 2 {a}".into(), again]
         );
     }
@@ -443,12 +494,23 @@ mod tests {
     #[test]
     fn pings_and_pongs() {
         assert_eq!(play(r#"> {"type":"ping"}"#), [r#"send {"type":"pong"}"#]);
-        assert_eq!(play(r#"> {"type":"ping","payload":{"a":1}}"#), [r#"send {"type":"pong","payload":{"a":1}}"#]);
+        assert_eq!(
+            play(r#"> {"type":"ping","payload":{"a":1}}"#),
+            [r#"send {"type":"pong","payload":{"a":1}}"#]
+        );
         assert_eq!(play(r#"> {"type":"pong","payload":{"a":1}}"#), [""; 0]);
-        assert_eq!(play(r#"> {"type":"ping","payload":{"token":"n"}}"#), [r#"send {"type":"pong"}"#], "a token is not said back");
+        assert_eq!(
+            play(r#"> {"type":"ping","payload":{"token":"n"}}"#),
+            [r#"send {"type":"pong"}"#],
+            "a token is not said back"
+        );
         assert_eq!(
             ready("> {\"type\":\"ping\",\"payload\":{\"Authorization\":\"Bearer n\"}}\n! refreshed\n> {\"type\":\"ping\"}"),
-            [r#"send {"type":"pong"}"#, r#"verify {"Authorization":"Bearer n"} true"#, r#"send {"type":"pong"}"#]
+            [
+                r#"send {"type":"pong"}"#,
+                r#"verify {"Authorization":"Bearer n"} true"#,
+                r#"send {"type":"pong"}"#
+            ]
         );
         let told = ready("> {\"type\":\"ping\",\"payload\":{\"token\":\"n\"}}\n! refused");
         assert_eq!(told.last().map(String::as_str), Some("close 4403 Forbidden"));
@@ -457,12 +519,26 @@ mod tests {
     #[test]
     fn too_many_at_once_and_too_many_in_a_second() {
         let subscribe = |id: u32| format!(r#"> {{"type":"subscribe","id":"{id}","payload":{{"query":"{{a}}"}}}}"#);
-        let told = ready(&format!("{}\n{}\n{}\ndone 1\n{}\ndone 2\ndone 3\n{}\n! second\n{}", subscribe(1), subscribe(2), subscribe(3), subscribe(4), subscribe(5), subscribe(6)));
+        let told = ready(&format!(
+            "{}\n{}\n{}\ndone 1\n{}\ndone 2\ndone 3\n{}\n! second\n{}",
+            subscribe(1),
+            subscribe(2),
+            subscribe(3),
+            subscribe(4),
+            subscribe(5),
+            subscribe(6)
+        ));
         let short: Vec<String> = told.iter().map(|line| line.chars().take(32).collect()).collect();
         assert_eq!(short[..2], ["start 1 {a}", "start 2 {a}"]);
-        assert!(told[2].contains(r#""id":"3","type":"error""#) && told[2].contains("which is the limit"), "{told:?}");
+        assert!(
+            told[2].contains(r#""id":"3","type":"error""#) && told[2].contains("which is the limit"),
+            "{told:?}"
+        );
         assert!(told[4].starts_with("start 3"), "{told:?}");
-        assert!(told[7].contains(r#""id":"5","type":"error""#) && told[7].contains("within a second"), "{told:?}");
+        assert!(
+            told[7].contains(r#""id":"5","type":"error""#) && told[7].contains("within a second"),
+            "{told:?}"
+        );
         assert!(told[8].starts_with("start 4"), "{told:?}");
     }
 

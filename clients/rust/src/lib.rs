@@ -114,7 +114,11 @@ impl Response {
         if self.errors.is_empty() {
             return Ok(self.data);
         }
-        Err(Error::Operation { status, errors: self.errors, data: self.data })
+        Err(Error::Operation {
+            status,
+            errors: self.errors,
+            data: self.data,
+        })
     }
 }
 
@@ -131,7 +135,11 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 10, first: Duration::from_millis(50), most: Duration::from_secs(5) }
+        Self {
+            attempts: 10,
+            first: Duration::from_millis(50),
+            most: Duration::from_secs(5),
+        }
     }
 }
 
@@ -140,7 +148,9 @@ impl Retry {
     pub fn wait(&self, n: u32) -> Duration {
         let full = self.first.saturating_mul(2u32.saturating_pow(n.saturating_sub(1))).min(self.most);
         // Not for secrets: the clock's last digits spread well enough.
-        let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
+        let nanos = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |d| d.subsec_nanos());
         full.mul_f64(0.5 + f64::from(nanos % 1_000) / 2_000.0)
     }
 }
@@ -158,7 +168,12 @@ impl Client {
     /// For the gateway at a URL (`http://127.0.0.1:4000`), with a token.
     pub fn new(url: impl Into<String>, token: impl Into<String>) -> Self {
         let url: String = url.into();
-        Self { url: url.trim_end_matches('/').to_owned(), token: token.into(), http: reqwest::Client::new(), retry: Retry::default() }
+        Self {
+            url: url.trim_end_matches('/').to_owned(),
+            token: token.into(),
+            http: reqwest::Client::new(),
+            retry: Retry::default(),
+        }
     }
 
     /// With other patience.
@@ -169,7 +184,10 @@ impl Client {
 
     /// The same gateway, asked by someone else.
     pub fn with_token(&self, token: impl Into<String>) -> Self {
-        Self { token: token.into(), ..self.clone() }
+        Self {
+            token: token.into(),
+            ..self.clone()
+        }
     }
 
     /// The gateway's URL.
@@ -212,7 +230,10 @@ impl Client {
         let bytes = answer.bytes().await.map_err(|error| Error::Connection(error.to_string()))?;
         match serde_json::from_slice::<Response>(&bytes) {
             Ok(response) => Ok((status, response)),
-            Err(_) => Err(Error::Protocol { status, text: String::from_utf8_lossy(&bytes).chars().take(500).collect() }),
+            Err(_) => Err(Error::Protocol {
+                status,
+                text: String::from_utf8_lossy(&bytes).chars().take(500).collect(),
+            }),
         }
     }
 
@@ -222,11 +243,23 @@ impl Client {
     /// When there is none to be had.
     pub async fn schema(&self) -> Result<String, Error> {
         let url = format!("{}/schema.graphql", self.url);
-        let sent = self.http.get(url).header("authorization", format!("Bearer {}", self.token)).send().await;
+        let sent = self
+            .http
+            .get(url)
+            .header("authorization", format!("Bearer {}", self.token))
+            .send()
+            .await;
         let answer = sent.map_err(|error| Error::Connection(error.to_string()))?;
         let status = answer.status().as_u16();
         let text = answer.text().await.map_err(|error| Error::Connection(error.to_string()))?;
-        if status == 200 { Ok(text) } else { Err(Error::Protocol { status, text: text.chars().take(500).collect() }) }
+        if status == 200 {
+            Ok(text)
+        } else {
+            Err(Error::Protocol {
+                status,
+                text: text.chars().take(500).collect(),
+            })
+        }
     }
 
     /// Listens. The answer is a stream of data; it comes back by itself when the connection is lost.
@@ -234,7 +267,13 @@ impl Client {
     /// When the query has a variable `$after: Cursor` and selects `cursor` of its root field, it goes on behind the last one:
     /// nothing is missed and nothing comes twice. Without, it starts anew with what happens then.
     pub fn subscribe(&self, query: &str, variables: Value) -> Subscription {
-        Subscription::start(self.url.replacen("http", "ws", 1) + "/graphql", self.token.clone(), query.to_owned(), variables, self.retry)
+        Subscription::start(
+            self.url.replacen("http", "ws", 1) + "/graphql",
+            self.token.clone(),
+            query.to_owned(),
+            variables,
+            self.retry,
+        )
     }
 }
 
@@ -244,7 +283,11 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_most() {
-        let retry = Retry { attempts: 9, first: Duration::from_millis(100), most: Duration::from_secs(1) };
+        let retry = Retry {
+            attempts: 9,
+            first: Duration::from_millis(100),
+            most: Duration::from_secs(1),
+        };
         for (n, most) in [(1, 100), (2, 200), (4, 800), (5, 1_000), (100, 1_000)] {
             let wait = retry.wait(n).as_millis();
             assert!(wait >= most / 2 && wait <= most, "{n}: {wait}");

@@ -52,7 +52,13 @@ impl Subscription {
     pub(crate) fn start(url: String, token: String, query: String, variables: Value, retry: Retry) -> Self {
         let (to, items) = mpsc::channel(64);
         let task = tokio::spawn(async move {
-            let mut run = Run { url, token, query, variables, to };
+            let mut run = Run {
+                url,
+                token,
+                query,
+                variables,
+                to,
+            };
             let mut attempt = 0;
             loop {
                 let (heard, why) = match run.connect().await {
@@ -95,10 +101,16 @@ impl Run {
 
     async fn listen(&mut self, heard: &mut bool) -> Result<End, Error> {
         let mut request = self.url.as_str().into_client_request().map_err(broken)?;
-        let protocol = "graphql-transport-ws".parse().map_err(|_| Error::Connection("no header can be made".into()))?;
+        let protocol = "graphql-transport-ws"
+            .parse()
+            .map_err(|_| Error::Connection("no header can be made".into()))?;
         request.headers_mut().insert("sec-websocket-protocol", protocol);
         let (mut socket, _) = tokio_tungstenite::connect_async(request).await.map_err(broken)?;
-        say(&mut socket, json!({"type": "connection_init", "payload": {"authorization": format!("Bearer {}", self.token)}})).await?;
+        say(
+            &mut socket,
+            json!({"type": "connection_init", "payload": {"authorization": format!("Bearer {}", self.token)}}),
+        )
+        .await?;
         while let Some(message) = socket.next().await {
             let text = match message.map_err(broken)? {
                 Message::Text(text) => text,
@@ -107,7 +119,11 @@ impl Run {
                     let why = Error::Closed { code, reason };
                     // 4403 may be mended by a new token, but not with the one we have.
                     let mends = matches!(code, 1000 | 1001 | 1005 | 1006 | 1012 | 1013 | 1014) || (4_500..5_000).contains(&code);
-                    return Ok(if mends { End::Again { heard: *heard, why } } else { End::Fatal(why) });
+                    return Ok(if mends {
+                        End::Again { heard: *heard, why }
+                    } else {
+                        End::Fatal(why)
+                    });
                 }
                 _ => continue,
             };
@@ -120,7 +136,8 @@ impl Run {
                 "ping" => say(&mut socket, json!({"type": "pong"})).await?,
                 "next" => {
                     *heard = true;
-                    let response: Response = serde_json::from_value(message["payload"].take()).map_err(|error| Error::Connection(error.to_string()))?;
+                    let response: Response =
+                        serde_json::from_value(message["payload"].take()).map_err(|error| Error::Connection(error.to_string()))?;
                     self.remember(&response.data);
                     if self.to.send(response.into_data(200)).await.is_err() {
                         return Ok(End::Over);
@@ -128,7 +145,11 @@ impl Run {
                 }
                 "error" => {
                     let errors: Vec<GraphqlError> = serde_json::from_value(message["payload"].take()).unwrap_or_default();
-                    return Ok(End::Fatal(Error::Operation { status: 200, errors, data: Value::Null }));
+                    return Ok(End::Fatal(Error::Operation {
+                        status: 200,
+                        errors,
+                        data: Value::Null,
+                    }));
                 }
                 "complete" => {
                     let _ = socket.close(None).await;
@@ -145,7 +166,10 @@ impl Run {
         if !self.query.contains("$after") {
             return;
         }
-        let cursor = data.as_object().and_then(|fields| fields.values().next()).and_then(|field| field.get("cursor"));
+        let cursor = data
+            .as_object()
+            .and_then(|fields| fields.values().next())
+            .and_then(|field| field.get("cursor"));
         if let Some(cursor) = cursor.filter(|cursor| cursor.is_string())
             && let Some(variables) = self.variables.as_object_mut()
         {

@@ -247,7 +247,10 @@ mod tests {
             assert_eq!(store.standing_tokens(&both).await.expect("a list"), [short.id]);
             let found = store.token_by_hash(&hash(&text)).await.expect("a look-up").expect("the token");
             assert!(!found.is_valid(Utc::now()));
-            assert!(matches!(store.create_token(acme, " ", Role::Agent, None).await, Err(StoreError::Faults(_))));
+            assert!(matches!(
+                store.create_token(acme, " ", Role::Agent, None).await,
+                Err(StoreError::Faults(_))
+            ));
         })
         .await;
     }

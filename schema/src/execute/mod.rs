@@ -20,6 +20,7 @@ use serde_json::{Map, Value as Json};
 use crate::error::{Code, Error};
 use crate::plan::Plan;
 
+pub use async_graphql_parser::types::OperationType;
 pub use gateway::Gateway;
 use run::{Run, Told};
 
