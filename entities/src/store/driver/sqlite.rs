@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags, params_from_iter};
+use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags};
 use tokio::sync::oneshot;
 
 use super::sqlite_functions;
@@ -194,7 +194,12 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
 
 fn run(connection: &Connection, job: &Job) -> Result<Bytes, StoreError> {
     let mut statement = connection.prepare_cached(&job.sql).map_err(refused)?;
-    let mut rows = statement.query(params_from_iter(&job.values)).map_err(refused)?;
+    // The org is the first parameter, also of a statement that names no shared table and so has no use for it.
+    let used = statement.parameter_count();
+    for (i, value) in job.values.iter().take(used).enumerate() {
+        statement.raw_bind_parameter(i + 1, value).map_err(refused)?;
+    }
+    let mut rows = statement.raw_query();
     let Some(row) = rows.next().map_err(refused)? else {
         return Ok(Bytes::from_static(b"null"));
     };

@@ -1,0 +1,1 @@
+//! That indexes serve the obvious shapes, and that a page is one statement whatever its size.
