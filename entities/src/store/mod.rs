@@ -14,6 +14,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection};
 pub mod config;
 pub mod ddl;
 pub mod ddl_steps;
+pub mod doctor;
 pub mod driver;
 pub mod error;
 pub mod klasses;

@@ -65,4 +65,5 @@ where
 }
 
 mod changes;
+mod doctor;
 mod transactions;

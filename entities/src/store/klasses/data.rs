@@ -12,6 +12,7 @@ use super::cell;
 use super::convert::convert;
 use crate::klass::fault::Code;
 use crate::klass::property::Home;
+use crate::klass::registry::CustomerLink;
 use crate::klass::relationship::{Cardinality, Link};
 use crate::klass::{Fault, Faults, Kind, Klass, ObjectId, OrgId, Property, Registry, Value};
 use crate::store::ddl::{self, Name, TableSpec, quote};
@@ -42,6 +43,8 @@ enum What {
     Required { column: String, old: Option<String> },
     /// No two objects have the same value.
     Unique { keys: Vec<String> },
+    /// The klass comes onto the timeline, leaves it, or stands elsewhere on it: the columns with customer and time, if it does.
+    Timeline { place: Option<(String, String)> },
 }
 
 /// All that a change asks of the objects that exist.
@@ -92,6 +95,14 @@ pub(crate) fn work(old: &Registry, new: &Registry, dialect: Dialect) -> Vec<Work
                 put(What::Unique { keys });
             }
         }
+        if timeline(before) != timeline(klass) {
+            out.push(Work {
+                klass: klass.clone(),
+                home: Home::Table,
+                path: at("timeline", "at"),
+                what: What::Timeline { place: timeline(klass) },
+            });
+        }
         for relationship in new.relationships.iter().filter(|r| r.klass == klass.name) {
             let Link::Column { column, home, .. } = &relationship.link else {
                 continue;
@@ -120,6 +131,20 @@ pub(crate) fn work(old: &Registry, new: &Registry, dialect: Dialect) -> Vec<Work
         }
     }
     out
+}
+
+/// The columns that say on whose timeline an object of the klass stands, and where.
+fn timeline(klass: &Klass) -> Option<(String, String)> {
+    let at = klass.property(&klass.timeline.as_ref()?.at)?.column.clone();
+    let customer = match &klass.customer {
+        CustomerLink::Itself => "id".to_owned(),
+        CustomerLink::Through(end) => match &klass.end(end)?.relationship.link {
+            Link::Column { column, .. } => column.clone(),
+            Link::Table { .. } => return None,
+        },
+        CustomerLink::None => return None,
+    };
+    Some((customer, at))
 }
 
 fn is_mail(property: &Property) -> bool {
@@ -207,7 +232,7 @@ impl Work {
         let place = Place::Store(store);
         match &self.what {
             What::Convert { from, to } => self.convert(place, org, from, to, None, false).await,
-            What::Fill { .. } => Ok(vec![]),
+            What::Fill { .. } | What::Timeline { .. } => Ok(vec![]),
             What::Required { old, .. } => {
                 self.required(place, org, old.as_deref().filter(|_| there.iter().any(|t| t.name == self.table())))
                     .await
@@ -224,7 +249,7 @@ impl Work {
                     .await
             }
             What::Fill { to, value } => self.fill(Place::Store(store), org, to, value).await,
-            What::Required { .. } | What::Unique { .. } => Ok(vec![]),
+            What::Required { .. } | What::Unique { .. } | What::Timeline { .. } => Ok(vec![]),
         }
     }
 
@@ -237,6 +262,7 @@ impl Work {
             What::Required { column, .. } => self.required(place, org, Some(column)).await,
             // Its index is there by now.
             What::Unique { .. } => Ok(vec![]),
+            What::Timeline { place } => self.timeline(tx, org, place.as_ref()).await,
         }
     }
 
@@ -378,6 +404,34 @@ impl Work {
             }
         };
         while place.execute(sql.clone(), values.clone()).await? > 0 {}
+        Ok(vec![])
+    }
+
+    /// Only in the switch: until then no one expects such entries.
+    async fn timeline(&self, tx: &Tx, org: OrgId, place: Option<&(String, String)>) -> Result<Vec<Fault>, StoreError> {
+        let kind = self.klass.name.clone();
+        tx.execute(
+            "delete from timeline_entry where org_id = $1 and klass = $2 and kind = $2",
+            vec![org.0.into(), kind.clone().into()],
+        )
+        .await?;
+        if let Some((customer, at)) = place {
+            let id = match tx.dialect() {
+                Dialect::Postgres => "gen_random_uuid()",
+                Dialect::Sqlite => "randomblob(16)",
+            };
+            let shared = self.klass.table.shared;
+            let sql = format!(
+                "insert into timeline_entry (org_id, id, customer_id, at, kind, klass, object_id) \
+                 select $1, {id}, t.{customer}, coalesce(t.{at}, t.created_at), $2, $2, t.id from {table} t \
+                 where t.{customer} is not null and t.deleted_at is null{own}",
+                customer = quote(customer),
+                at = quote(at),
+                table = self.table().sql(tx.dialect()),
+                own = if shared { " and t.org_id = $1" } else { "" },
+            );
+            tx.execute(sql, vec![org.0.into(), kind.into()]).await?;
+        }
         Ok(vec![])
     }
 

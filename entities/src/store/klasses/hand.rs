@@ -22,7 +22,7 @@ const TRIES: u32 = 60;
 pub(crate) struct Hands(Mutex<HashMap<OrgId, Arc<tokio::sync::Mutex<()>>>>);
 
 /// Held while an org's klasses are changed.
-pub(super) struct Hand {
+pub(crate) struct Hand {
     org: OrgId,
     /// Postgres: the lock's session is also the one that runs the steps: without time limit, outside a transaction.
     session: Option<SessionLock>,
@@ -30,11 +30,11 @@ pub(super) struct Hand {
 }
 
 impl Hand {
-    pub(super) fn org(&self) -> OrgId {
+    pub(crate) fn org(&self) -> OrgId {
         self.org
     }
 
-    pub(super) async fn release(self) {
+    pub(crate) async fn release(self) {
         if let Some(session) = self.session {
             session.release().await;
         }
@@ -48,7 +48,7 @@ impl Store {
     }
 
     /// Waits until no one else changes the org's klasses.
-    pub(super) async fn hand(&self, org: OrgId) -> Result<Hand, StoreError> {
+    pub(crate) async fn hand(&self, org: OrgId) -> Result<Hand, StoreError> {
         let here = self.here(org).lock_owned().await;
         let session = match self.0.dialect {
             Dialect::Postgres => Some(pool::session_lock(&self.0.config, org_lock(org) ^ CHANGE).await?),
@@ -73,7 +73,7 @@ impl Store {
     }
 
     /// Runs a step. Safe to run again.
-    pub(super) async fn step(&self, hand: &mut Hand, step: &Step) -> Result<(), StoreError> {
+    pub(crate) async fn step(&self, hand: &mut Hand, step: &Step) -> Result<(), StoreError> {
         tracing::debug!(org = %hand.org.0, step = step.describe(), "klass change");
         for sql in step.sql(self.0.dialect) {
             match &mut hand.session {

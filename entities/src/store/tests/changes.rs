@@ -359,6 +359,87 @@ async fn changes_at_once_come_one_after_another() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn relationships_and_klasses_of_links_come_and_go() {
+    each(|fresh| async move {
+        let store = &fresh.store;
+        let a = org(store, "a").await;
+        define(store, &a, &[ORDER, LINE], false).await.unwrap();
+        let (orders, links) = (table("a", "order"), table("a", "order_lines"));
+        assert!(columns(store, &orders).await.contains(&"customer_id".to_owned()));
+        assert_eq!(columns(store, &links).await, ["from_id", "linked_at", "quantity", "to_id"]);
+        // The link gets another property, the to-one relationship goes, one to a klass of the org comes.
+        let after = ORDER
+            .replace(
+                "customer = { to = \"customer\", kind = \"one\" }",
+                "main = { to = \"line\", kind = \"one\", inverse = \"mainOf\", inverseKind = \"one\" }",
+            )
+            .replace(
+                "quantity = { kind = \"integer\" }",
+                "quantity = { kind = \"integer\" }, price = { kind = \"money\" }",
+            );
+        define(store, &a, &[&after], true).await.unwrap();
+        assert_eq!(
+            columns(store, &links).await,
+            ["from_id", "linked_at", "price", "price_currency", "quantity", "to_id"]
+        );
+        let now = columns(store, &orders).await;
+        assert!(
+            now.contains(&"main_id".to_owned()) && !now.contains(&"customer_id".to_owned()),
+            "{now:?}"
+        );
+        // A foreign key holds, and one-to-one too.
+        let line = put(store, &table("a", "line"), "text", "l").await;
+        put(store, &orders, "main_id", line).await;
+        let broken = |id: Uuid| {
+            let orders = orders.clone();
+            store.transact(move |tx| {
+                let sql = format!("update {} set main_id = $1 where main_id is not null", orders.sql(tx.dialect()));
+                Box::pin(async move { tx.execute(sql, vec![id.into()]).await })
+            })
+        };
+        let error = broken(Uuid::now_v7()).await.unwrap_err();
+        assert!(error.constraint(crate::store::ConstraintKind::ForeignKey).is_some(), "{error}");
+        // The links go.
+        let none = after.replace("lines = {", "#");
+        define(store, &a, &[&none], true).await.unwrap();
+        assert!(columns(store, &links).await.is_empty());
+        assert_eq!(store.doctor(a.org, false).await.unwrap(), vec![]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_come_onto_the_timeline_with_their_klass() {
+    each(|fresh| async move {
+        let store = &fresh.store;
+        let a = org(store, "a").await;
+        define(store, &a, &[ORDER, LINE], false).await.unwrap();
+        let customer = Uuid::now_v7();
+        let org = a.org.0;
+        store
+            .transact(move |tx| {
+                Box::pin(async move {
+                    let now = tx.dialect().instant(chrono::Utc::now());
+                    let sql = "insert into customer (id, org_id, created_at, created_by, updated_at, updated_by) values ($1, $2, $3, 'x', $3, 'x')";
+                    tx.execute(sql, vec![customer.into(), org.into(), now]).await
+                })
+            })
+            .await
+            .unwrap();
+        put(store, &table("a", "order"), "customer_id", customer).await;
+        put(store, &table("a", "order"), "order_number", "of no one").await;
+        let count = || async { store.select("select kind from timeline_entry", vec![]).await.unwrap().len() };
+        assert_eq!(count().await, 0);
+        let on = ORDER.replace("[properties]", "[timeline]\n[properties]");
+        define(store, &a, &[&on], true).await.unwrap();
+        assert_eq!(count().await, 1);
+        define(store, &a, &[ORDER], true).await.unwrap();
+        assert_eq!(count().await, 0);
+    })
+    .await;
+}
+
 /// Ends a change at every place at which a process may end, and starts again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_anywhere_is_mended_at_the_next_start() {
