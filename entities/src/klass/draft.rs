@@ -124,7 +124,7 @@ pub enum LinkChange {
 }
 
 /// What became of a draft.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Written {
     /// Of this klass.
     pub klass: String,

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// A code from the table in [`Code`].
     pub code: Code,
@@ -18,7 +18,7 @@ pub struct Fault {
 }
 
 /// Every code of a user's error, here and nowhere else; `api` gives each its HTTP status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     /// A value or definition is not acceptable.
@@ -83,7 +83,7 @@ impl fmt::Display for Fault {
 }
 
 /// All that is wrong. Never empty when it is an error.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(transparent)]
 pub struct Faults(pub Vec<Fault>);
 

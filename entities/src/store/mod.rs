@@ -12,24 +12,31 @@ use klio_migrations::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 
 pub mod config;
+pub mod cursor;
 pub mod ddl;
 pub mod ddl_steps;
 pub mod doctor;
 pub mod driver;
 pub mod error;
+pub mod event;
 pub mod klasses;
 pub mod org;
 mod read;
 pub mod sql;
+pub mod timeline;
 pub mod token;
 pub mod tx;
+pub mod write;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use config::{Dialect, StoreConfig};
+pub use cursor::Cursor;
 pub use error::{Constraint, ConstraintKind, StoreError};
+pub use event::{Event, EventOp, Events, Hint, Resync, Source};
 pub use tx::Tx;
+pub use write::{Idempotency, Results, WriteOptions};
 
 /// The store. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -48,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) hands: klasses::hand::Hands,
     #[cfg(test)]
     pub(crate) points: klasses::point::Points,
+    pub(crate) log: event::Log,
 }
 
 impl std::fmt::Debug for Store {
@@ -82,6 +90,7 @@ impl Store {
             hands: klasses::hand::Hands::default(),
             #[cfg(test)]
             points: klasses::point::Points::default(),
+            log: event::Log::default(),
         })))
     }
 

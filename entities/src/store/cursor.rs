@@ -1,0 +1,199 @@
+//! A place in the log, as clients hold it: opaque, authenticated, bound to an org.
+//!
+//! A cursor holds the log's epoch and one or two positions: in a stream (a sequence number) and in the org's feed. One from a
+//! mutation or a page holds both, so it serves the stream of the object and a subscription to a whole klass alike.
+//!
+//! Layout, before base 64 (URL alphabet, no padding): version (1 byte), flags (1), epoch (8), then if flagged stream hash (8) and
+//! sequence (8), then if flagged transaction (8), position (8), own transaction (8); then 12 bytes of HMAC-SHA-256 over the org and
+//! all of that. Whole numbers are big-endian.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac};
+use sha2::{Digest, Sha256};
+
+use crate::klass::OrgId;
+
+const VERSION: u8 = 1;
+const HAS_STREAM: u8 = 1;
+const HAS_FEED: u8 = 2;
+const MAC: usize = 12;
+
+/// A place in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cursor {
+    /// Identity of the log: another one means that what the client saw may not be what there is.
+    pub epoch: u64,
+    /// Place in a stream.
+    pub stream: Option<StreamPosition>,
+    /// Place in the org's feed.
+    pub feed: Option<FeedPosition>,
+}
+
+/// Place in a stream: everything up to `seq` has been seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StreamPosition {
+    /// Of the stream's name; see [`stream_hash`].
+    pub hash: u64,
+    /// The last event seen; 0: none.
+    pub seq: i64,
+}
+
+/// Place in the feed of an org: everything up to `(xid, position)` has been seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FeedPosition {
+    /// Postgres: the transaction; 0 on SQLite.
+    pub xid: u64,
+    /// Within it; on SQLite the row id.
+    pub position: i64,
+    /// A transaction behind this place that has been seen too (the writer's own); 0: none.
+    pub own: u64,
+}
+
+/// Why a text is not a cursor of this org.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is not a cursor of this org's log")]
+pub struct NotACursor;
+
+/// Hash of a stream's name within a cursor.
+pub fn stream_hash(stream: &str) -> u64 {
+    let digest = Sha256::digest(stream.as_bytes());
+    digest[..8].iter().fold(0, |n, &b| (n << 8) | u64::from(b))
+}
+
+impl Cursor {
+    /// The text for clients.
+    pub fn encode(&self, org: OrgId, secret: &[u8]) -> String {
+        let mut out = Vec::with_capacity(62);
+        out.push(VERSION);
+        out.push(if self.stream.is_some() { HAS_STREAM } else { 0 } | if self.feed.is_some() { HAS_FEED } else { 0 });
+        out.extend(self.epoch.to_be_bytes());
+        if let Some(stream) = &self.stream {
+            out.extend(stream.hash.to_be_bytes());
+            out.extend(stream.seq.to_be_bytes());
+        }
+        if let Some(feed) = &self.feed {
+            out.extend(feed.xid.to_be_bytes());
+            out.extend(feed.position.to_be_bytes());
+            out.extend(feed.own.to_be_bytes());
+        }
+        let mac = mac(org, secret, &out).finalize().into_bytes();
+        out.extend(&mac[..MAC]);
+        URL_SAFE_NO_PAD.encode(out)
+    }
+
+    /// Reads what [`Cursor::encode`] wrote for the same org with the same secret.
+    pub fn decode(text: &str, org: OrgId, secret: &[u8]) -> Result<Cursor, NotACursor> {
+        if text.len() > 128 {
+            return Err(NotACursor);
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| NotACursor)?;
+        let body = bytes.len().checked_sub(MAC).ok_or(NotACursor)?;
+        let (body, told) = bytes.split_at(body);
+        mac(org, secret, body).verify_truncated_left(told).map_err(|_| NotACursor)?;
+        let mut rest = body;
+        let [version, flags] = take(&mut rest)?;
+        if version != VERSION {
+            return Err(NotACursor);
+        }
+        let epoch = u64::from_be_bytes(take(&mut rest)?);
+        let stream = if flags & HAS_STREAM != 0 {
+            Some(StreamPosition {
+                hash: u64::from_be_bytes(take(&mut rest)?),
+                seq: i64::from_be_bytes(take(&mut rest)?),
+            })
+        } else {
+            None
+        };
+        let feed = if flags & HAS_FEED != 0 {
+            Some(FeedPosition {
+                xid: u64::from_be_bytes(take(&mut rest)?),
+                position: i64::from_be_bytes(take(&mut rest)?),
+                own: u64::from_be_bytes(take(&mut rest)?),
+            })
+        } else {
+            None
+        };
+        if !rest.is_empty() {
+            return Err(NotACursor);
+        }
+        Ok(Cursor { epoch, stream, feed })
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], NotACursor> {
+    let (head, tail) = rest.split_first_chunk::<N>().ok_or(NotACursor)?;
+    *rest = tail;
+    Ok(*head)
+}
+
+fn mac(org: OrgId, secret: &[u8], body: &[u8]) -> Hmac<Sha256> {
+    // HMAC takes a key of any length, so this cannot err.
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).unwrap_or_else(|_| unreachable!());
+    mac.update(org.0.as_bytes());
+    mac.update(body);
+    mac
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn org(n: u128) -> OrgId {
+        OrgId(Uuid::from_u128(n))
+    }
+
+    fn cursors() -> Vec<Cursor> {
+        let stream = StreamPosition {
+            hash: stream_hash("c:x"),
+            seq: 7,
+        };
+        let feed = FeedPosition {
+            xid: u64::MAX,
+            position: -1,
+            own: 3,
+        };
+        let mut all = Vec::new();
+        for stream in [None, Some(stream)] {
+            for feed in [None, Some(feed)] {
+                all.push(Cursor { epoch: 42, stream, feed });
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn comes_back() {
+        for cursor in cursors() {
+            let text = cursor.encode(org(1), b"secret");
+            assert!(text.len() <= 128);
+            assert_eq!(Cursor::decode(&text, org(1), b"secret"), Ok(cursor));
+        }
+    }
+
+    #[test]
+    fn is_of_one_org_and_one_secret() {
+        let text = cursors()[3].encode(org(1), b"secret");
+        assert_eq!(Cursor::decode(&text, org(2), b"secret"), Err(NotACursor));
+        assert_eq!(Cursor::decode(&text, org(1), b"other"), Err(NotACursor));
+    }
+
+    #[test]
+    fn no_bit_can_be_changed() {
+        let text = cursors()[3].encode(org(1), b"secret");
+        let bytes = URL_SAFE_NO_PAD.decode(&text).unwrap();
+        for i in 0..bytes.len() * 8 {
+            let mut forged = bytes.clone();
+            forged[i / 8] ^= 1 << (i % 8);
+            assert_eq!(
+                Cursor::decode(&URL_SAFE_NO_PAD.encode(forged), org(1), b"secret"),
+                Err(NotACursor),
+                "bit {i}"
+            );
+        }
+        for odd in ["", "x", "AAAA", "é", &"A".repeat(1000)] {
+            assert_eq!(Cursor::decode(odd, org(1), b"secret"), Err(NotACursor));
+        }
+    }
+}

@@ -1,0 +1,579 @@
+//! Where a klass's values are kept, as the write path needs it: one slot per property or to-one link, in a fixed order.
+//!
+//! A row in memory (an *image*) is a `Vec<Value>` by slot. Values in it are in stored form: lists and objects are [`Value::Json`].
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex};
+
+use chrono::{DateTime, NaiveDate, SubsecRound, Utc};
+use rust_decimal::Decimal;
+use sea_orm::{QueryResult, Value as Bound};
+use serde_json::{Map, Value as Json};
+use uuid::Uuid;
+
+use crate::klass::kind::{DECIMAL_SCALE, MONEY_SCALE};
+use crate::klass::property::Home;
+use crate::klass::registry::{CustomerLink, Table};
+use crate::klass::relationship::{Link, Side};
+use crate::klass::{End, Kind, Klass, ObjectId, Property, Value};
+use crate::store::{Dialect, StoreError};
+
+/// A row in memory: a value per slot.
+pub(crate) type Image = Vec<Value>;
+
+/// How a slot is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Storage {
+    Uuid,
+    Text,
+    Integer,
+    Decimal,
+    Boolean,
+    Date,
+    Time,
+    /// Two columns: the amount, and `<column>_currency`.
+    Money,
+    Json,
+}
+
+/// A place for a value in a klass's row.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    /// The column.
+    pub column: String,
+    /// The legal name told in an event's `changed`: the property's, or the end's.
+    pub legal: String,
+    /// How it is stored.
+    pub storage: Storage,
+    /// Which table.
+    pub home: Home,
+    /// The property, unless it is a link.
+    pub property: Option<Arc<Property>>,
+}
+
+/// All slots of a klass, and where the well-known ones are.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    pub slots: Vec<Slot>,
+    by_column: HashMap<String, usize>,
+    pub id: usize,
+    pub external_id: Option<usize>,
+    pub version: usize,
+    pub created_at: usize,
+    pub created_by: usize,
+    pub updated_at: usize,
+    pub updated_by: usize,
+    pub deleted_at: usize,
+    /// The link to the customer to whom the object belongs.
+    pub customer: Option<usize>,
+    /// Whether any slot is in the extension table.
+    pub extended: bool,
+}
+
+/// Layouts by klass, as long as the klass lives; bounded by clearing (they are cheap to make).
+static LAYOUTS: LazyLock<Mutex<HashMap<usize, (Arc<Klass>, Arc<Layout>)>>> = LazyLock::new(Mutex::default);
+const LAYOUTS_KEPT: usize = 4_096;
+
+impl Layout {
+    /// The layout of a klass, made once per resolved klass.
+    pub fn of(klass: &Arc<Klass>) -> Result<Arc<Layout>, StoreError> {
+        let key = Arc::as_ptr(klass) as usize;
+        let mut known = LAYOUTS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some((owner, layout)) = known.get(&key)
+            && Arc::ptr_eq(owner, klass)
+        {
+            return Ok(layout.clone());
+        }
+        let layout = Arc::new(Self::make(klass)?);
+        if known.len() >= LAYOUTS_KEPT {
+            known.clear();
+        }
+        known.insert(key, (klass.clone(), layout.clone()));
+        Ok(layout)
+    }
+
+    fn make(klass: &Klass) -> Result<Layout, StoreError> {
+        let mut slots: Vec<Slot> = klass
+            .properties
+            .iter()
+            .map(|property| Slot {
+                column: property.column.clone(),
+                legal: property.legal.clone(),
+                storage: storage(&property.kind),
+                home: property.home,
+                property: Some(property.clone()),
+            })
+            .collect();
+        for end in klass.ends.iter().filter(|end| end.side == Side::From) {
+            if let Link::Column {
+                column,
+                klass_column,
+                home,
+            } = &end.relationship.link
+            {
+                let mut slot = Slot {
+                    column: column.clone(),
+                    legal: end.legal.clone(),
+                    storage: Storage::Uuid,
+                    home: *home,
+                    property: None,
+                };
+                slots.push(slot.clone());
+                if let Some(column) = klass_column {
+                    slot.column = column.clone();
+                    slot.storage = Storage::Text;
+                    slots.push(slot);
+                }
+            }
+        }
+        let by_column: HashMap<String, usize> = slots.iter().enumerate().map(|(i, s)| (s.column.clone(), i)).collect();
+        let need = |column: &str| {
+            by_column
+                .get(column)
+                .copied()
+                .ok_or_else(|| StoreError::Corrupt(format!("klass {} has no column {column}", klass.name)))
+        };
+        let customer = match &klass.customer {
+            CustomerLink::Itself => Some(need("id")?),
+            CustomerLink::Through(legal) => match klass.end(legal).map(|end| &end.relationship.link) {
+                Some(Link::Column { column, .. }) => Some(need(column)?),
+                _ => None,
+            },
+            CustomerLink::None => None,
+        };
+        Ok(Layout {
+            id: need("id")?,
+            external_id: by_column.get("external_id").copied(),
+            version: need("version")?,
+            created_at: need("created_at")?,
+            created_by: need("created_by")?,
+            updated_at: need("updated_at")?,
+            updated_by: need("updated_by")?,
+            deleted_at: need("deleted_at")?,
+            customer,
+            extended: slots.iter().any(|s| s.home == Home::Extension),
+            slots,
+            by_column,
+        })
+    }
+
+    /// The slot of a column.
+    pub fn slot(&self, column: &str) -> Option<usize> {
+        self.by_column.get(column).copied()
+    }
+
+    /// The slots (id, klass) of a to-one link kept in this klass's row.
+    pub fn link(&self, end: &End) -> Option<(usize, Option<usize>)> {
+        match &end.relationship.link {
+            Link::Column { column, klass_column, .. } => {
+                Some((self.slot(column)?, klass_column.as_ref().and_then(|column| self.slot(column))))
+            }
+            Link::Table { .. } => None,
+        }
+    }
+
+    /// A row with nothing in it.
+    pub fn empty(&self) -> Image {
+        vec![Value::Null; self.slots.len()]
+    }
+
+    /// The text at a slot; `None` for null.
+    pub fn text<'a>(&self, image: &'a Image, column: &str) -> Option<&'a str> {
+        match image.get(self.slot(column)?)? {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The id at a column; `None` for null.
+    pub fn uuid(&self, image: &Image, column: &str) -> Option<Uuid> {
+        uuid_of(image.get(self.slot(column)?)?)
+    }
+
+    /// The instant at a column; `None` for null.
+    pub fn time(&self, image: &Image, column: &str) -> Option<DateTime<Utc>> {
+        match image.get(self.slot(column)?)? {
+            Value::DateTime(at) => Some(*at),
+            _ => None,
+        }
+    }
+
+    /// The row as an event tells it: by column, nulls left out.
+    pub fn to_json(&self, image: &Image) -> Map<String, Json> {
+        let mut map = Map::new();
+        for (slot, value) in self.slots.iter().zip(image) {
+            if !value.is_null() {
+                map.insert(slot.column.clone(), to_json(value));
+            }
+        }
+        map
+    }
+
+    /// What differs of `old` against `new`, by column, nulls said; and the legal names of it, each once.
+    pub fn difference(&self, old: &Image, new: &Image) -> (Map<String, Json>, Vec<String>) {
+        let (mut map, mut names) = (Map::new(), Vec::new());
+        for ((slot, old), new) in self.slots.iter().zip(old).zip(new) {
+            if old != new {
+                map.insert(slot.column.clone(), to_json(old));
+                if !names.contains(&slot.legal) {
+                    names.push(slot.legal.clone());
+                }
+            }
+        }
+        (map, names)
+    }
+
+    /// The select list of all slots, `t` being the klass's table and `x` its extension.
+    pub fn select(&self) -> String {
+        let mut out = String::new();
+        for slot in &self.slots {
+            if !out.is_empty() {
+                out.push_str(", ");
+            }
+            let alias = if slot.home == Home::Extension { 'x' } else { 't' };
+            out.push_str(&format!("{alias}.{}", quote(&slot.column)));
+            if slot.storage == Storage::Money {
+                out.push_str(&format!(", {alias}.{}", quote(&format!("{}_currency", slot.column))));
+            }
+        }
+        out
+    }
+
+    /// Reads a row of [`Layout::select`], whose first column is at `index`.
+    pub fn read(&self, dialect: Dialect, row: &QueryResult, mut index: usize) -> Result<Image, StoreError> {
+        let mut image = Vec::with_capacity(self.slots.len());
+        for slot in &self.slots {
+            image.push(read(dialect, slot.storage, row, &mut index)?);
+        }
+        Ok(image)
+    }
+}
+
+/// How a kind is stored.
+pub(crate) fn storage(kind: &Kind) -> Storage {
+    match kind {
+        Kind::Id => Storage::Uuid,
+        Kind::Actor | Kind::String | Kind::Text | Kind::Url | Kind::Email | Kind::Phone | Kind::Enum(_) | Kind::Tree { .. } => {
+            Storage::Text
+        }
+        Kind::Integer { .. } => Storage::Integer,
+        Kind::Decimal => Storage::Decimal,
+        Kind::Boolean => Storage::Boolean,
+        Kind::Date => Storage::Date,
+        Kind::DateTime => Storage::Time,
+        Kind::Money => Storage::Money,
+        Kind::Json | Kind::Object(_) | Kind::List(_) => Storage::Json,
+    }
+}
+
+/// The stored form of a value: lists become JSON, instants lose what is below a microsecond. `None`: not of this storage.
+pub(crate) fn settle(storage: Storage, value: Value) -> Option<Value> {
+    Some(match (storage, value) {
+        (_, Value::Null) | (Storage::Json, Value::Json(Json::Null)) => Value::Null,
+        (Storage::Json, Value::Json(json)) => Value::Json(json),
+        (Storage::Json, value) => Value::Json(to_json(&value)),
+        (Storage::Time, Value::DateTime(at)) => Value::DateTime(at.trunc_subsecs(6)),
+        (Storage::Decimal, Value::Decimal(d)) => Value::Decimal(d.round_dp(DECIMAL_SCALE)),
+        (Storage::Decimal, Value::Integer(i)) => Value::Decimal(Decimal::from(i)),
+        (Storage::Money, Value::Money { amount, currency }) => Value::Money {
+            amount: amount.round_dp(MONEY_SCALE),
+            currency,
+        },
+        (Storage::Uuid, value @ Value::Id(_))
+        | (Storage::Text, value @ Value::String(_))
+        | (Storage::Integer, value @ Value::Integer(_))
+        | (Storage::Boolean, value @ Value::Bool(_))
+        | (Storage::Date, value @ Value::Date(_)) => value,
+        _ => return None,
+    })
+}
+
+/// A value as an event tells it, and as a list stores its items: decimals as strings, instants as RFC 3339, ids with hyphens.
+pub(crate) fn to_json(value: &Value) -> Json {
+    match value {
+        Value::Null => Json::Null,
+        Value::Bool(b) => Json::Bool(*b),
+        Value::Integer(i) => Json::from(*i),
+        Value::Decimal(d) => Json::String(d.normalize().to_string()),
+        Value::String(s) => Json::String(s.clone()),
+        Value::Date(d) => Json::String(d.to_string()),
+        Value::DateTime(at) => Json::String(rfc3339(*at)),
+        Value::Id(id) => Json::String(id.0.to_string()),
+        Value::Money { amount, currency } => serde_json::json!({"amount": amount.normalize().to_string(), "currency": currency}),
+        Value::Json(json) => json.clone(),
+        Value::List(items) => Json::Array(items.iter().map(to_json).collect()),
+    }
+}
+
+/// `2026-11-24T13:05:04.123456Z`.
+pub(crate) fn rfc3339(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
+/// The id in a value.
+pub(crate) fn uuid_of(value: &Value) -> Option<Uuid> {
+    match value {
+        Value::Id(id) => Some(id.0),
+        _ => None,
+    }
+}
+
+/// An id as a value; null for none.
+pub(crate) fn id_value(id: Option<Uuid>) -> Value {
+    id.map_or(Value::Null, |id| Value::Id(ObjectId(id)))
+}
+
+/// `x` scaled by 10^`scale` to a whole number; `None` where 64 bits do not hold it.
+pub(crate) fn scaled(x: Decimal, scale: u32) -> Option<i64> {
+    use rust_decimal::prelude::ToPrimitive;
+    x.round_dp(scale).checked_mul(Decimal::from(10i64.pow(scale)))?.to_i64()
+}
+
+fn too_large() -> StoreError {
+    StoreError::Corrupt("a decimal has more digits than SQLite's integers hold".into())
+}
+
+/// Appends the parameter of a value; money takes two.
+pub(crate) fn bind(dialect: Dialect, storage: Storage, value: &Value, out: &mut Vec<Bound>) -> Result<(), StoreError> {
+    let sqlite = dialect == Dialect::Sqlite;
+    if storage == Storage::Money {
+        out.push(match value {
+            Value::Money { amount, .. } if sqlite => Bound::BigInt(Some(scaled(*amount, MONEY_SCALE).ok_or_else(too_large)?)),
+            Value::Money { amount, .. } => Bound::Decimal(Some(*amount)),
+            _ if sqlite => Bound::BigInt(None),
+            _ => Bound::Decimal(None),
+        });
+    }
+    out.push(match (storage, value) {
+        (Storage::Uuid, Value::Id(id)) => Bound::Uuid(Some(id.0)),
+        (Storage::Uuid, _) => Bound::Uuid(None),
+        (Storage::Text, Value::String(s)) => Bound::String(Some(s.clone())),
+        (Storage::Text, _) => Bound::String(None),
+        (Storage::Integer, Value::Integer(i)) => Bound::BigInt(Some(*i)),
+        (Storage::Integer, _) => Bound::BigInt(None),
+        (Storage::Decimal, Value::Decimal(d)) if sqlite => Bound::BigInt(Some(scaled(*d, DECIMAL_SCALE).ok_or_else(too_large)?)),
+        (Storage::Decimal, Value::Decimal(d)) => Bound::Decimal(Some(*d)),
+        (Storage::Decimal, _) if sqlite => Bound::BigInt(None),
+        (Storage::Decimal, _) => Bound::Decimal(None),
+        (Storage::Boolean, Value::Bool(b)) if sqlite => Bound::BigInt(Some(i64::from(*b))),
+        (Storage::Boolean, Value::Bool(b)) => Bound::Bool(Some(*b)),
+        (Storage::Boolean, _) if sqlite => Bound::BigInt(None),
+        (Storage::Boolean, _) => Bound::Bool(None),
+        (Storage::Date, Value::Date(d)) if sqlite => Bound::String(Some(d.to_string())),
+        (Storage::Date, Value::Date(d)) => Bound::ChronoDate(Some(*d)),
+        (Storage::Date, _) if sqlite => Bound::String(None),
+        (Storage::Date, _) => Bound::ChronoDate(None),
+        (Storage::Time, Value::DateTime(at)) => bind_time(dialect, Some(*at)),
+        (Storage::Time, _) => bind_time(dialect, None),
+        // Its first column was pushed above.
+        (Storage::Money, Value::Money { currency, .. }) => Bound::String(Some(currency.clone())),
+        (Storage::Money, _) => Bound::String(None),
+        (Storage::Json, Value::Json(json)) => bind_json(dialect, Some(json.clone())),
+        (Storage::Json, _) => bind_json(dialect, None),
+    });
+    Ok(())
+}
+
+/// An instant as a parameter.
+pub(crate) fn bind_time(dialect: Dialect, at: Option<DateTime<Utc>>) -> Bound {
+    match dialect {
+        Dialect::Postgres => Bound::ChronoDateTimeUtc(at),
+        Dialect::Sqlite => Bound::BigInt(at.map(|at| at.timestamp_micros())),
+    }
+}
+
+/// JSON as a parameter.
+pub(crate) fn bind_json(dialect: Dialect, json: Option<Json>) -> Bound {
+    match dialect {
+        Dialect::Postgres => Bound::Json(json.map(Box::new)),
+        Dialect::Sqlite => Bound::String(json.map(|json| json.to_string())),
+    }
+}
+
+/// Appends the cell (money: two) of a value in a set of rows sent as one JSON text; [`Storage::cell`] reads it.
+pub(crate) fn cell(dialect: Dialect, storage: Storage, value: &Value, out: &mut Vec<Json>) -> Result<(), StoreError> {
+    let sqlite = dialect == Dialect::Sqlite;
+    match value {
+        Value::Null => {
+            out.push(Json::Null);
+            if storage == Storage::Money {
+                out.push(Json::Null);
+            }
+        }
+        Value::Id(id) if sqlite => out.push(Json::String(id.0.simple().to_string())),
+        Value::Decimal(d) if sqlite => out.push(Json::from(scaled(*d, DECIMAL_SCALE).ok_or_else(too_large)?)),
+        Value::DateTime(at) if sqlite => out.push(Json::from(at.timestamp_micros())),
+        Value::Money { amount, currency } => {
+            out.push(if sqlite {
+                Json::from(scaled(*amount, MONEY_SCALE).ok_or_else(too_large)?)
+            } else {
+                Json::String(amount.to_string())
+            });
+            out.push(Json::String(currency.clone()));
+        }
+        // As text within the text, so that both databases take it as it is.
+        Value::Json(json) => out.push(Json::String(json.to_string())),
+        value => out.push(to_json(value)),
+    }
+    Ok(())
+}
+
+impl Storage {
+    /// The Postgres types of its columns.
+    pub fn types(self) -> &'static [&'static str] {
+        match self {
+            Storage::Uuid => &["uuid"],
+            Storage::Text => &["text"],
+            Storage::Integer => &["bigint"],
+            Storage::Decimal => &["numeric"],
+            Storage::Boolean => &["boolean"],
+            Storage::Date => &["date"],
+            Storage::Time => &["timestamptz"],
+            Storage::Money => &["numeric", "text"],
+            Storage::Json => &["jsonb"],
+        }
+    }
+
+    /// SQL that reads cell `index` of a row `r` that [`cell`] wrote, of the `part`th column.
+    pub fn cell(self, dialect: Dialect, index: usize, part: usize) -> String {
+        match dialect {
+            Dialect::Postgres => match self.types()[part] {
+                "text" => format!("r->>{index}"),
+                kind => format!("(r->>{index})::{kind}"),
+            },
+            Dialect::Sqlite => match self {
+                Storage::Uuid => format!("unhex(json_extract(r.value, '$[{index}]'))"),
+                _ => format!("json_extract(r.value, '$[{index}]')"),
+            },
+        }
+    }
+}
+
+fn damaged(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Corrupt(error.to_string())
+}
+
+fn get<T: sea_orm::TryGetable>(row: &QueryResult, index: &mut usize) -> Result<Option<T>, StoreError> {
+    let value = row.try_get_by_index::<Option<T>>(*index).map_err(damaged)?;
+    *index += 1;
+    Ok(value)
+}
+
+/// Reads one slot of a row and steps over its columns.
+pub(crate) fn read(dialect: Dialect, storage: Storage, row: &QueryResult, index: &mut usize) -> Result<Value, StoreError> {
+    let sqlite = dialect == Dialect::Sqlite;
+    Ok(match storage {
+        Storage::Uuid => id_value(get::<Uuid>(row, index)?),
+        Storage::Text => get::<String>(row, index)?.map_or(Value::Null, Value::String),
+        Storage::Integer => get::<i64>(row, index)?.map_or(Value::Null, Value::Integer),
+        Storage::Decimal if sqlite => get::<i64>(row, index)?.map_or(Value::Null, |i| Value::Decimal(Decimal::new(i, DECIMAL_SCALE))),
+        Storage::Decimal => get::<Decimal>(row, index)?.map_or(Value::Null, Value::Decimal),
+        Storage::Boolean if sqlite => get::<i64>(row, index)?.map_or(Value::Null, |i| Value::Bool(i != 0)),
+        Storage::Boolean => get::<bool>(row, index)?.map_or(Value::Null, Value::Bool),
+        Storage::Date if sqlite => match get::<String>(row, index)? {
+            Some(text) => Value::Date(text.parse::<NaiveDate>().map_err(damaged)?),
+            None => Value::Null,
+        },
+        Storage::Date => get::<NaiveDate>(row, index)?.map_or(Value::Null, Value::Date),
+        Storage::Time => read_time(dialect, row, index)?.map_or(Value::Null, Value::DateTime),
+        Storage::Money => {
+            let amount = if sqlite {
+                get::<i64>(row, index)?.map(|i| Decimal::new(i, MONEY_SCALE))
+            } else {
+                get::<Decimal>(row, index)?
+            };
+            match (amount, get::<String>(row, index)?) {
+                (Some(amount), Some(currency)) => Value::Money { amount, currency },
+                _ => Value::Null,
+            }
+        }
+        Storage::Json => read_json(dialect, row, index)?.map_or(Value::Null, Value::Json),
+    })
+}
+
+/// Reads an instant.
+pub(crate) fn read_time(dialect: Dialect, row: &QueryResult, index: &mut usize) -> Result<Option<DateTime<Utc>>, StoreError> {
+    match dialect {
+        Dialect::Postgres => get::<DateTime<Utc>>(row, index),
+        Dialect::Sqlite => match get::<i64>(row, index)? {
+            Some(micros) => DateTime::from_timestamp_micros(micros)
+                .map(Some)
+                .ok_or_else(|| StoreError::Corrupt(format!("no such instant: {micros}"))),
+            None => Ok(None),
+        },
+    }
+}
+
+/// Reads JSON.
+pub(crate) fn read_json(dialect: Dialect, row: &QueryResult, index: &mut usize) -> Result<Option<Json>, StoreError> {
+    match dialect {
+        Dialect::Postgres => get::<Json>(row, index),
+        Dialect::Sqlite => match get::<String>(row, index)? {
+            Some(text) => serde_json::from_str(&text).map(Some).map_err(damaged),
+            None => Ok(None),
+        },
+    }
+}
+
+/// A name as SQL writes it.
+pub(crate) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A table as SQL writes it.
+pub(crate) fn table(dialect: Dialect, table: &Table) -> String {
+    match (&table.schema, dialect) {
+        (Some(schema), Dialect::Postgres) => format!("{}.{}", quote(schema), quote(&table.name)),
+        (Some(schema), Dialect::Sqlite) => quote(&format!("{schema}__{}", table.name)),
+        (None, _) => quote(&table.name),
+    }
+}
+
+/// The `n`th parameter (from 1).
+pub(crate) fn parameter(dialect: Dialect, n: usize) -> String {
+    match dialect {
+        Dialect::Postgres => format!("${n}"),
+        Dialect::Sqlite => format!("?{n}"),
+    }
+}
+
+/// The ids in a parameter that [`ids`] made, as a set to be `in`.
+pub(crate) fn in_ids(dialect: Dialect, n: usize) -> String {
+    match dialect {
+        Dialect::Postgres => format!("= any(${n})"),
+        Dialect::Sqlite => format!("in (select unhex(value) from json_each(?{n}))"),
+    }
+}
+
+/// Ids as one parameter.
+pub(crate) fn ids(dialect: Dialect, ids: &[Uuid]) -> Bound {
+    match dialect {
+        Dialect::Postgres => Bound::Array(
+            sea_orm::sea_query::ArrayType::Uuid,
+            Some(Box::new(ids.iter().map(|id| Bound::Uuid(Some(*id))).collect())),
+        ),
+        Dialect::Sqlite => {
+            let list: Vec<Json> = ids.iter().map(|id| Json::String(id.simple().to_string())).collect();
+            Bound::String(Some(Json::Array(list).to_string()))
+        }
+    }
+}
+
+/// The texts in a parameter that [`texts`] made, as a set to be `in`.
+pub(crate) fn in_texts(dialect: Dialect, n: usize) -> String {
+    match dialect {
+        Dialect::Postgres => format!("= any(${n})"),
+        Dialect::Sqlite => format!("in (select value from json_each(?{n}))"),
+    }
+}
+
+/// Texts as one parameter.
+pub(crate) fn texts<'a>(dialect: Dialect, texts: impl Iterator<Item = &'a str>) -> Bound {
+    match dialect {
+        Dialect::Postgres => Bound::Array(
+            sea_orm::sea_query::ArrayType::String,
+            Some(Box::new(texts.map(|text| Bound::String(Some(text.into()))).collect())),
+        ),
+        Dialect::Sqlite => Bound::String(Some(Json::Array(texts.map(|text| Json::String(text.into())).collect()).to_string())),
+    }
+}

@@ -1,0 +1,597 @@
+//! The one write path: for people, imports and workflows alike.
+//!
+//! A draft becomes rows in memory ([`unit`], [`apply`], [`links`], [`delete`]); what follows from it is worked out ([`derived`], the
+//! timeline); rows become statements ([`flush`]); then come the events, whose counters are taken last. All of it is one transaction.
+//!
+//! | | atomic | item by item |
+//! |---|---|---|
+//! | a fault | nothing is written; the drafts without fault of their own say so | that draft is not written, the others are |
+//! | costs | one unit | one unit, in a savepoint; again without the faulty ones if there are any |
+//!
+//! What must never be: a read that decides, without a lock that keeps it true; an event without its change.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use chrono::{SubsecRound, Utc};
+use uuid::Uuid;
+
+use super::cursor::{Cursor, StreamPosition, stream_hash};
+use super::event::{self, Appended, EventOp, Hint, Identity, NewEvent, customer_stream, object_stream};
+use super::{ConstraintKind, Dialect, Store, StoreError, Tx, timeline};
+use crate::klass::draft::{Outcome, Written};
+use crate::klass::fault::Code;
+use crate::klass::{Actor, Draft, Fault, Faults, ObjectId, OrgId, Registry, Value};
+
+mod apply;
+mod delete;
+mod derived;
+mod duplicate;
+mod flush;
+pub(crate) mod idempotency;
+pub(crate) mod layout;
+mod links;
+pub(crate) mod unit;
+
+use unit::{Fate, Row, Unit};
+
+pub use idempotency::Idempotency;
+
+/// How often a write is tried when others get in its way (two upserts of one key, …).
+const TRIES: u32 = 5;
+/// How often a list is tried without its faulty items before each item goes by itself.
+const ROUNDS: u32 = 3;
+
+/// How drafts are written.
+#[derive(Clone, Debug, Default)]
+pub struct WriteOptions {
+    /// All or nothing. Otherwise each draft has a result of its own.
+    pub atomic: bool,
+    /// Answer a repeated request with the first one's result.
+    pub idempotency: Option<Idempotency>,
+    /// Back-filled data: sets `importedAt`.
+    pub imported: bool,
+    /// The event of which this is a consequence, and how many deep.
+    pub cause: Option<(Uuid, u32)>,
+}
+
+/// What a write answers: a result per draft.
+pub type Results = Vec<Result<Written, Faults>>;
+
+/// What one run of a transaction leaves for its caller, who acts on it after the commit.
+#[derive(Clone, Debug, Default)]
+struct Outcomes {
+    results: Results,
+    hint: Option<Hint>,
+    /// Unique values that were tried, when the database said that one is taken.
+    tried: Vec<duplicate::Tried>,
+}
+
+/// What all runs of one write share.
+struct Job {
+    org: OrgId,
+    actor: Actor,
+    registry: Arc<Registry>,
+    drafts: Vec<Draft>,
+    matched: Vec<Vec<Uuid>>,
+    options: WriteOptions,
+    identity: Arc<Identity>,
+    /// The last run's outcome when it was undone.
+    undone: Mutex<Outcomes>,
+}
+
+/// Key of the advisory lock under which an org's klasses change (exclusive) and its objects are written (shared).
+pub fn org_lock(org: OrgId) -> i64 {
+    let bits = org.0.as_u128();
+    ((bits >> 64) as u64 ^ bits as u64) as i64
+}
+
+impl Store {
+    /// Writes drafts. Each draft's result says what became of it, or every fault of it; a cursor in it is right behind the write.
+    ///
+    /// Errors: [`StoreError::Stale`] when a klass concerned changed since `registry` was read (read it, plan and try again), and
+    /// whatever the database says. On an error nothing is written.
+    pub async fn write(
+        &self,
+        actor: &Actor,
+        registry: &Arc<Registry>,
+        drafts: Vec<Draft>,
+        options: WriteOptions,
+    ) -> Result<Results, StoreError> {
+        if drafts.is_empty() {
+            return Ok(vec![]);
+        }
+        let matched = self.matched(actor.org, &drafts).await?;
+        let job = Arc::new(Job {
+            org: actor.org,
+            actor: actor.clone(),
+            registry: registry.clone(),
+            drafts,
+            matched,
+            options,
+            identity: self.identity().await?,
+            undone: Mutex::default(),
+        });
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let run = job.clone();
+            let result = self.transact(move |tx| Box::pin(transaction(tx, run.clone()))).await;
+            match result {
+                Ok(done) => {
+                    if let Some(hint) = done.hint {
+                        self.hint(hint);
+                    }
+                    return Ok(done.results);
+                }
+                Err(StoreError::Faults(faults)) if faults.0.is_empty() => {
+                    let undone = job.undone.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+                    return Ok(undone.results);
+                }
+                Err(error) if error.constraint(ConstraintKind::Unique).is_some() => {
+                    let tried = job.undone.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).tried.clone();
+                    // An upsert that lost a race finds the winner's object when it looks again.
+                    if tries < TRIES && (tries == 1 && job.drafts.iter().any(apply::has_upsert)) {
+                        continue;
+                    }
+                    let faults = duplicate::explain(duplicate::Place::Store(self), job.org, &tried).await?;
+                    if faults.is_empty() {
+                        // Whoever held the value gave it up meanwhile.
+                        if tries < TRIES {
+                            continue;
+                        }
+                        return Err(error);
+                    }
+                    return Ok(refused(&job.drafts, faults));
+                }
+                Err(error) if error.constraint(ConstraintKind::ForeignKey).is_some() => {
+                    let fault = Fault::new(
+                        Code::Restricted,
+                        Vec::<String>::new(),
+                        "another object still points to this one, or the one linked to has just gone",
+                    )
+                    .remedy("read it again and decide anew");
+                    return Ok(job.drafts.iter().map(|_| Err(fault.clone().into())).collect());
+                }
+                Err(StoreError::Database(message)) if self.is_stale(&job.registry).await? => {
+                    tracing::debug!(message, "a statement met a klass that changed meanwhile");
+                    return Err(StoreError::Stale);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn is_stale(&self, registry: &Registry) -> Result<bool, StoreError> {
+        let rows = self
+            .rows("select klass_version from org where id = $1", vec![registry.org.0.into()])
+            .await?;
+        let version: Option<i64> = rows.first().and_then(|row| row.try_get_by_index(0).ok());
+        Ok(version.is_some_and(|version| version.unsigned_abs() != registry.version))
+    }
+
+    /// The objects that the filters of `UpdateAll` and `DeleteAll` find, to be looked at again under lock.
+    async fn matched(&self, _org: OrgId, drafts: &[Draft]) -> Result<Vec<Vec<Uuid>>, StoreError> {
+        for draft in drafts {
+            if let Draft::UpdateAll { .. } | Draft::DeleteAll { .. } = draft {
+                return Err(Fault::bad(Vec::<String>::new(), "changes by filter are not possible yet").into());
+            }
+        }
+        Ok(drafts.iter().map(|_| vec![]).collect())
+    }
+}
+
+/// The results of drafts of which some have faults and all are undone.
+fn refused(drafts: &[Draft], mut faults: HashMap<usize, Vec<Fault>>) -> Results {
+    (0..drafts.len())
+        .map(|i| {
+            Err(match faults.remove(&i) {
+                Some(faults) if !faults.is_empty() => Faults(faults),
+                _ => Fault::new(
+                    Code::Conflict,
+                    Vec::<String>::new(),
+                    "this was not written because others of the same request have faults",
+                )
+                .remedy("mend those, and send all again")
+                .into(),
+            })
+        })
+        .collect()
+}
+
+/// One run of the transaction.
+async fn transaction(tx: &Tx, job: Arc<Job>) -> Result<Outcomes, StoreError> {
+    if tx.dialect() == Dialect::Postgres {
+        // Klasses do not change while anyone writes; many write at once. (SQLite has one writer.)
+        tx.batch(&format!("select pg_advisory_xact_lock_shared({})", org_lock(job.org)))
+            .await?;
+    }
+    if let Some(idempotency) = &job.options.idempotency {
+        match idempotency::claim(tx, &job.actor, idempotency).await? {
+            idempotency::Claim::Ours => {}
+            idempotency::Claim::Done(results) => {
+                return Ok(Outcomes {
+                    results,
+                    ..Outcomes::default()
+                });
+            }
+            idempotency::Claim::Other => {
+                let fault = Fault::new(
+                    Code::IdempotencyMismatch,
+                    ["idempotencyKey"],
+                    "this idempotency key came with other input before",
+                )
+                .remedy("use a new key for a new request");
+                return Ok(Outcomes {
+                    results: job.drafts.iter().map(|_| Err(fault.clone().into())).collect(),
+                    ..Outcomes::default()
+                });
+            }
+        }
+    }
+    let all: Vec<usize> = (0..job.drafts.len()).collect();
+    let outcomes = if job.options.atomic || job.drafts.len() == 1 {
+        let (faults, done) = one_unit(tx, &job, &all).await?;
+        if !faults.is_empty() {
+            return Err(undo(
+                &job,
+                Outcomes {
+                    results: refused(&job.drafts, faults),
+                    ..Outcomes::default()
+                },
+            ));
+        }
+        done
+    } else {
+        item_by_item(tx, &job, all).await?
+    };
+    if let Some(idempotency) = &job.options.idempotency {
+        idempotency::keep(tx, &job.actor, idempotency, &outcomes.results).await?;
+    }
+    Ok(outcomes)
+}
+
+/// The error that rolls back, after leaving what the caller is to answer.
+fn undo(job: &Job, outcomes: Outcomes) -> StoreError {
+    *job.undone.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = outcomes;
+    StoreError::Faults(Faults(vec![]))
+}
+
+/// [`StoreError::Stale`] if the registry is not of this version and one of these klasses changed since.
+async fn stale(tx: &Tx, job: &Job, version: i64, klasses: &HashSet<String>) -> Result<(), StoreError> {
+    let known = i64::try_from(job.registry.version).unwrap_or(i64::MAX);
+    if version == known {
+        return Ok(());
+    }
+    let rows = tx
+        .query(
+            "select name from klass_definition where org_id = $1 and version > $2",
+            vec![job.org.0.into(), known.into()],
+        )
+        .await?;
+    for row in &rows {
+        let name: String = row.try_get_by_index(0).map_err(unit::broken)?;
+        if klasses.contains(&name) {
+            return Err(StoreError::Stale);
+        }
+    }
+    Ok(())
+}
+
+/// Each draft by itself: all together in a savepoint first, then without those that have faults, then one by one.
+async fn item_by_item(tx: &Tx, job: &Arc<Job>, mut left: Vec<usize>) -> Result<Outcomes, StoreError> {
+    let mut results: BTreeMap<usize, Result<Written, Faults>> = BTreeMap::new();
+    let mut hint: Option<Hint> = None;
+    let mut rounds = 0;
+    let mut queue: Vec<Vec<usize>> = vec![std::mem::take(&mut left)];
+    while let Some(items) = queue.pop() {
+        if items.is_empty() {
+            continue;
+        }
+        rounds += 1;
+        let run = job.clone();
+        let these = items.clone();
+        let outcome = tx
+            .savepoint(move |tx| {
+                Box::pin(async move {
+                    let (faults, done) = one_unit(tx, &run, &these).await?;
+                    if !faults.is_empty() {
+                        let mut undone = run.undone.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                        undone.results = refused(&run.drafts, faults);
+                        return Err(StoreError::Faults(Faults(vec![])));
+                    }
+                    Ok(done)
+                })
+            })
+            .await;
+        let faults: HashMap<usize, Vec<Fault>> = match outcome {
+            Ok(done) => {
+                for (item, result) in items.iter().zip(done.results) {
+                    results.insert(*item, result);
+                }
+                merge(&mut hint, done.hint);
+                continue;
+            }
+            Err(StoreError::Faults(faults)) if faults.0.is_empty() => {
+                let undone = job.undone.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).results.clone();
+                // Those that were refused for the others' sake have no faults of their own.
+                let own = |item: &usize| match undone.get(*item) {
+                    Some(Err(faults))
+                        if faults
+                            .0
+                            .iter()
+                            .any(|fault| !(fault.code == Code::Conflict && fault.path.is_empty())) =>
+                    {
+                        Some((*item, faults.0.clone()))
+                    }
+                    _ => None,
+                };
+                items.iter().filter_map(own).collect()
+            }
+            Err(error) if error.constraint(ConstraintKind::Unique).is_some() => {
+                let tried = job.undone.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).tried.clone();
+                let upserts = items.iter().any(|item| apply::has_upsert(&job.drafts[*item]));
+                if upserts && rounds <= 1 {
+                    queue.push(items);
+                    continue;
+                }
+                duplicate::explain(duplicate::Place::Tx(tx), job.org, &tried).await?
+            }
+            Err(error) if error.constraint(ConstraintKind::ForeignKey).is_some() && items.len() == 1 => {
+                let fault = Fault::new(
+                    Code::Restricted,
+                    Vec::<String>::new(),
+                    "another object still points to this one, or the one linked to has just gone",
+                );
+                items.iter().map(|item| (*item, vec![fault.clone()])).collect()
+            }
+            Err(error) if error.constraint(ConstraintKind::ForeignKey).is_some() => HashMap::new(),
+            Err(error) => return Err(error),
+        };
+        for (item, faults) in &faults {
+            results.insert(*item, Err(Faults(faults.clone())));
+        }
+        let rest: Vec<usize> = items.iter().copied().filter(|item| !faults.contains_key(item)).collect();
+        if faults.is_empty() && items.len() == 1 {
+            return Err(StoreError::Contended(
+                "a unique value was taken and given up again and again".into(),
+            ));
+        }
+        if faults.is_empty() || rounds >= ROUNDS {
+            // Whatever is wrong, it is wrong with one of them.
+            queue.extend(rest.into_iter().rev().map(|item| vec![item]));
+        } else {
+            queue.push(rest);
+        }
+    }
+    Ok(Outcomes {
+        results: results.into_values().collect(),
+        hint,
+        tried: vec![],
+    })
+}
+
+fn merge(hint: &mut Option<Hint>, more: Option<Hint>) {
+    match (hint.as_mut(), more) {
+        (Some(hint), Some(more)) => {
+            for (stream, seq) in more.streams {
+                match hint.streams.iter_mut().find(|(known, _)| *known == stream) {
+                    Some(known) => known.1 = known.1.max(seq),
+                    None => hint.streams.push((stream, seq)),
+                }
+            }
+            for klass in more.klasses {
+                if !hint.klasses.contains(&klass) {
+                    hint.klasses.push(klass);
+                }
+            }
+        }
+        (None, Some(more)) => *hint = Some(more),
+        (_, None) => {}
+    }
+}
+
+/// Some drafts as one unit: all faults, or all of it written.
+async fn one_unit(tx: &Tx, job: &Arc<Job>, items: &[usize]) -> Result<(HashMap<usize, Vec<Fault>>, Outcomes), StoreError> {
+    let mut unit = Unit {
+        tx,
+        dialect: tx.dialect(),
+        registry: &job.registry,
+        org: job.org,
+        by: job.actor.to_text(),
+        now: Utc::now().trunc_subsecs(6),
+        imported: job.options.imported,
+        cause: job.options.cause,
+        rows: Default::default(),
+        found: HashMap::new(),
+        links: Vec::new(),
+        faults: HashMap::new(),
+        draft: 0,
+        consequence: None,
+        removed: Vec::new(),
+        klasses: Default::default(),
+    };
+    let mut wants = Vec::new();
+    for &item in items {
+        apply::wants(&job.drafts[item], &mut wants);
+    }
+    unit.load(wants).await?;
+    let mut roots: Vec<Vec<Uuid>> = Vec::with_capacity(items.len());
+    for &item in items {
+        unit.draft = item;
+        roots.push(unit.apply(&job.drafts[item], &job.matched[item]).await?);
+    }
+    unit.fill().await?;
+    unit.apply_rules().await?;
+    unit.check_required();
+    if !unit.faults.is_empty() {
+        return Ok((unit.faults, Outcomes::default()));
+    }
+    unit.settle();
+    let recount = unit.derive().await?;
+    job.undone.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).tried = duplicate::tried(&unit);
+    unit.flush().await?;
+    timeline::write(&unit).await?;
+    if !recount.is_empty() {
+        let written = unit.rows.values().map(|row| (row.id, row.after.clone())).collect();
+        unit.recount(&recount).await?;
+        unit.flush_recounted(written).await?;
+    }
+    let (events, places) = unit.events();
+    let appended = event::append(tx, job.org, &unit.by, unit.now, &events).await?;
+    if let Some(version) = appended.klass_version {
+        stale(tx, job, version, &unit.klasses).await?;
+    }
+    let mut klasses: Vec<String> = Vec::new();
+    for event in &events {
+        if !klasses.contains(&event.klass) {
+            klasses.push(event.klass.clone());
+        }
+    }
+    let results = items
+        .iter()
+        .zip(&roots)
+        .map(|(item, ids)| Ok(written(job, &unit, *item, ids, &appended, &places)))
+        .collect();
+    let hint = (!events.is_empty()).then(|| Hint {
+        org: job.org,
+        streams: appended.heads.clone(),
+        klasses,
+    });
+    Ok((
+        HashMap::new(),
+        Outcomes {
+            results,
+            hint,
+            tried: vec![],
+        },
+    ))
+}
+
+/// What became of a draft.
+fn written(job: &Job, unit: &Unit<'_>, item: usize, ids: &[Uuid], appended: &Appended, places: &HashMap<Uuid, String>) -> Written {
+    let draft = &job.drafts[item];
+    let klass = match draft {
+        Draft::Create(object) | Draft::Upsert { create: object, .. } => &object.klass,
+        Draft::Update { set, .. } | Draft::UpdateAll { set, .. } => &set.klass,
+        Draft::Delete { klass, .. } | Draft::Restore { klass, .. } | Draft::Destroy { klass, .. } | Draft::DeleteAll { klass, .. } => klass,
+    };
+    let outcome = |row: &Row| match draft {
+        _ if row.is_new() => Outcome::Created,
+        _ if !row.touched => Outcome::Unchanged,
+        Draft::Delete { .. } | Draft::DeleteAll { .. } => Outcome::Deleted,
+        Draft::Restore { .. } => Outcome::Restored,
+        Draft::Destroy { .. } => Outcome::Destroyed,
+        _ => Outcome::Updated,
+    };
+    let rows: Vec<&Row> = ids.iter().filter_map(|id| unit.rows.get(id)).collect();
+    let changed = rows.iter().copied().find(|row| outcome(row) != Outcome::Unchanged);
+    let cursor = changed.and_then(|row| places.get(&row.id)).map(|stream| {
+        let seq = appended.heads.iter().find(|(known, _)| known == stream).map_or(0, |(_, seq)| *seq);
+        let cursor = Cursor {
+            epoch: job.identity.epoch,
+            stream: Some(StreamPosition {
+                hash: stream_hash(stream),
+                seq,
+            }),
+            feed: appended.feed,
+        };
+        job.identity.encode(job.org, &cursor)
+    });
+    Written {
+        klass: klass.name.clone(),
+        ids: ids.iter().map(|id| ObjectId(*id)).collect(),
+        outcome: changed.or(rows.first().copied()).map_or(Outcome::Unchanged, outcome),
+        cursor,
+    }
+}
+
+impl Unit<'_> {
+    /// Rows that a draft touched and that are as they were are left alone; the others get their new version.
+    fn settle(&mut self) {
+        for row in self.rows.values_mut().filter(|row| row.touched && row.before.is_some()) {
+            if !row.differs() {
+                row.touched = false;
+                continue;
+            }
+            let version = row.version();
+            row.after[row.layout.version] = Value::Integer(version + 1);
+            row.after[row.layout.updated_at] = Value::DateTime(self.now);
+            row.after[row.layout.updated_by] = Value::String(self.by.clone());
+        }
+    }
+
+    /// The events of all that changed, and the stream in which each object's stands.
+    fn events(&self) -> (Vec<NewEvent>, HashMap<Uuid, String>) {
+        let mut events = Vec::new();
+        let mut places = HashMap::new();
+        for row in self.rows.values() {
+            let stream = |customer: Option<Uuid>| match customer {
+                Some(customer) => customer_stream(customer),
+                None => object_stream(&row.klass.name, row.id),
+            };
+            let destroyed = row.fate == Fate::Destroyed;
+            if destroyed && row.is_new() {
+                continue;
+            }
+            let layout = &row.layout;
+            let (before, changed) = match &row.before {
+                None => (None, Vec::new()),
+                Some(before) if destroyed => (Some(layout.to_json(before)), Vec::new()),
+                Some(before) => {
+                    let (difference, mut names) = layout.difference(before, &row.after);
+                    let system = [layout.version, layout.updated_at, layout.updated_by];
+                    names.retain(|name| !system.iter().any(|&slot| layout.slots[slot].legal == *name));
+                    names.extend(row.ends.iter().cloned());
+                    (Some(difference), names)
+                }
+            };
+            let mut push = |op: EventOp, stream: String, id: Uuid, changed: Vec<String>, before: Option<_>| {
+                events.push(NewEvent {
+                    stream,
+                    id,
+                    klass: row.klass.name.clone(),
+                    object: Some(row.id),
+                    op,
+                    cause: row.cause.map(|(cause, _)| cause),
+                    depth: row.cause.map_or(0, |(_, depth)| depth),
+                    changed,
+                    before,
+                    after: (!destroyed).then(|| layout.to_json(&row.after)),
+                });
+            };
+            let differs = row.before.as_ref() != Some(&row.after) || !row.ends.is_empty() || destroyed;
+            if differs {
+                let op = match (&row.before, destroyed) {
+                    (None, _) => EventOp::Created,
+                    (_, true) => EventOp::Destroyed,
+                    _ if row.was_live() && row.is_deleted() => EventOp::Deleted,
+                    _ if !row.was_live() && !row.is_deleted() => EventOp::Restored,
+                    _ => EventOp::Updated,
+                };
+                let now_in = stream(if destroyed { row.customer_before() } else { row.customer() });
+                if let Some(before_in) = row
+                    .before
+                    .as_ref()
+                    .map(|_| stream(row.customer_before()))
+                    .filter(|known| *known != now_in)
+                {
+                    // Who follows the stream that it leaves must hear of it too.
+                    push(op, before_in, Uuid::now_v7(), changed.clone(), before.clone());
+                }
+                push(op, now_in.clone(), row.event, changed, before);
+                places.insert(row.id, now_in);
+            }
+            for (op, names) in [(EventOp::Unlinked, &row.unlinked), (EventOp::Linked, &row.linked)] {
+                if !names.is_empty() && !destroyed {
+                    let names = names.iter().cloned().collect();
+                    push(op, stream(row.customer()), Uuid::now_v7(), names, Some(Default::default()));
+                }
+            }
+        }
+        (events, places)
+    }
+}
+
+#[cfg(test)]
+mod tests;
