@@ -5,7 +5,8 @@
 //! | `fold(text)` | the text in Unicode lower case, character by character |
 //! | `matches(text, pattern)`, `matches_fold` | 1 where a regular expression (crate `regex`) matches somewhere |
 //! | `near(locations, latitude, longitude, km)` | 1 where one of the locations (JSON) lies that near |
-//! | `json_at(json, path)` | what stands at a path (a JSON array of keys), for keys that SQLite's own paths cannot say |
+//! | `json_at(json, path)` | what stands at a path (a JSON array of keys and places), for what SQLite's own paths cannot say |
+//! | `json_same(json, json)` | 1 where both say the same, whatever the order of keys |
 //! | `time_bucket(micros, width, zone)` | the local start of the bucket of an instant, `2026-11-01` |
 //! | `date_bucket(date, width)` | the start of the bucket of a day |
 //! | `big_sum(integer)` | an exact sum; text where it exceeds 64 bits |
@@ -31,6 +32,7 @@ pub fn register(connection: &Connection) -> Result<()> {
     connection.create_scalar_function("matches_fold", 2, flags, |context| matches(context, true))?;
     connection.create_scalar_function("near", 4, flags, near)?;
     connection.create_scalar_function("json_at", 2, flags, json_at)?;
+    connection.create_scalar_function("json_same", 2, flags, json_same)?;
     connection.create_scalar_function("time_bucket", 3, flags, time_bucket)?;
     connection.create_scalar_function("date_bucket", 2, flags, date_bucket)?;
     connection.create_aggregate_function("big_sum", 1, flags, BigSum)?;
@@ -108,12 +110,28 @@ fn json_at(context: &Context<'_>) -> Result<Option<String>> {
     let path: Vec<String> = serde_json::from_str(path).map_err(fail)?;
     let mut at = &json;
     for key in &path {
-        match at.get(key.as_str()) {
+        let next = match at {
+            Json::Array(items) => key.parse::<usize>().ok().and_then(|place| items.get(place)),
+            other => other.get(key.as_str()),
+        };
+        match next {
             Some(next) => at = next,
             None => return Ok(None),
         }
     }
     Ok(Some(at.to_string()))
+}
+
+fn json_same(context: &Context<'_>) -> Result<Option<bool>> {
+    let (Some(left), Some(right)) = (text(context, 0)?, text(context, 1)?) else {
+        return Ok(None);
+    };
+    if left == right {
+        return Ok(Some(true));
+    }
+    let left: Json = serde_json::from_str(left).map_err(fail)?;
+    let right: Json = serde_json::from_str(right).map_err(fail)?;
+    Ok(Some(left == right))
 }
 
 fn time_bucket(context: &Context<'_>) -> Result<Option<String>> {
@@ -298,5 +316,12 @@ mod tests {
             Value::Text("5".into())
         );
         assert_eq!(ask(r#"select json_at('{"a":1}', '["b"]')"#), Value::Null);
+        assert_eq!(
+            ask(r#"select json_at('{"a":[1,{"b":2}]}', '["a","1","b"]')"#),
+            Value::Text("2".into())
+        );
+        assert_eq!(ask(r#"select json_same('{"a":1,"b":2}', '{"b":2,"a":1}')"#), Value::Integer(1));
+        assert_eq!(ask(r#"select json_same('[1,2]', '[2,1]')"#), Value::Integer(0));
+        assert_eq!(ask("select json_same(null, '1')"), Value::Null);
     }
 }

@@ -9,7 +9,8 @@ use sqlx::Arguments as _;
 use sqlx::postgres::PgArguments;
 use uuid::Uuid;
 
-use crate::klass::{Kind, OrgId, Value, kind};
+use crate::klass::filter::ContactKind;
+use crate::klass::{Kind, OrgId, Value, contact, kind};
 
 /// One parameter of a statement.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,10 +47,8 @@ pub enum Form {
     Float,
     /// A text.
     Text,
-    /// A contact point, normalised: e-mail addresses in lower case.
-    ContactEmail,
-    /// A contact point, normalised: `+` and digits.
-    ContactPhone,
+    /// A contact point, normalised.
+    Contact(ContactKind),
     /// A day.
     Date,
     /// An instant; on SQLite microseconds since 1970.
@@ -116,14 +115,7 @@ impl Form {
             Form::Integer => "int8",
             Form::Numeric(_) | Form::PathNumber => "numeric",
             Form::Float => "float8",
-            Form::Text
-            | Form::ContactEmail
-            | Form::ContactPhone
-            | Form::Like { .. }
-            | Form::Below
-            | Form::PrefixEnd
-            | Form::BelowEnd
-            | Form::PathText => "text",
+            Form::Text | Form::Contact(_) | Form::Like { .. } | Form::Below | Form::PrefixEnd | Form::BelowEnd | Form::PathText => "text",
             Form::Date => "date",
             Form::Time => "timestamptz",
             // Sent as text, so that no JSON is built to be taken apart.
@@ -202,8 +194,11 @@ fn shape(form: &Form, value: &Value) -> Option<Bound> {
             _ => return None,
         },
         Form::Text => Bound::Text(text()?.to_owned()),
-        Form::ContactEmail => Bound::Text(text()?.to_lowercase()),
-        Form::ContactPhone => Bound::Text(text()?.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect()),
+        Form::Contact(kind) => {
+            let text = text()?;
+            // What is no contact point is nobody's.
+            Bound::Text(contact::normalise(*kind, text).unwrap_or_else(|| text.to_owned()))
+        }
         Form::Date => match value {
             Value::Date(d) => Bound::Date(*d),
             _ => return None,
@@ -212,8 +207,8 @@ fn shape(form: &Form, value: &Value) -> Option<Bound> {
             Value::DateTime(t) => Bound::Time(*t),
             _ => return None,
         },
-        Form::Json => Bound::Text(stored_json(value).to_string()),
-        Form::JsonItem => Bound::Text(Json::Array(vec![stored_json(value)]).to_string()),
+        Form::Json => Bound::Text(value.to_json().to_string()),
+        Form::JsonItem => Bound::Text(Json::Array(vec![value.to_json()]).to_string()),
         Form::Like { before, after } => {
             let text = text()?;
             let mut out = String::with_capacity(text.len() + 2);
@@ -238,7 +233,7 @@ fn shape(form: &Form, value: &Value) -> Option<Bound> {
             Value::Integer(_) | Value::Decimal(_) | Value::Json(Json::Number(_)) => Bound::Null,
             Value::Bool(b) => Bound::Text(b.to_string()),
             Value::Json(Json::Bool(b)) => Bound::Text(b.to_string()),
-            other => match stored_json(other) {
+            other => match other.to_json() {
                 Json::String(text) => Bound::Text(text),
                 _ => return None,
             },
@@ -283,23 +278,6 @@ fn behind_prefix(prefix: &str) -> Bound {
         }
     }
     Bound::Last
-}
-
-/// A value as JSON columns hold it: ids as hyphenated UUIDs, decimals as strings, instants as RFC 3339.
-pub(crate) fn stored_json(value: &Value) -> Json {
-    match value {
-        Value::Null => Json::Null,
-        Value::Bool(b) => Json::Bool(*b),
-        Value::Integer(i) => Json::from(*i),
-        Value::Decimal(d) => Json::String(d.normalize().to_string()),
-        Value::String(s) => Json::String(s.clone()),
-        Value::Date(d) => Json::String(d.to_string()),
-        Value::DateTime(t) => Json::String(t.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()),
-        Value::Id(id) => Json::String(id.0.to_string()),
-        Value::Money { amount, currency } => serde_json::json!({"amount": amount.normalize().to_string(), "currency": currency}),
-        Value::Json(json) => json.clone(),
-        Value::List(items) => Json::Array(items.iter().map(stored_json).collect()),
-    }
 }
 
 impl Bind {

@@ -147,11 +147,12 @@ fn compare(writer: &mut Writer<'_>, scope: &mut Scope, target: &Target, op: Op, 
 
 /// A customer has this contact point (one of these). The key of the table makes it one look-up, whatever the number of customers.
 pub(super) fn contact(writer: &mut Writer<'_>, scope: &mut Scope, kind: ContactKind, operand: &Operand, many: bool) -> String {
-    let (name, form) = match kind {
-        ContactKind::Email => ("email", Form::ContactEmail),
-        ContactKind::Phone => ("phone", Form::ContactPhone),
-        ContactKind::ExternalId => ("externalId", Form::Text),
+    let name = match kind {
+        ContactKind::Email => "email",
+        ContactKind::Phone => "phone",
+        ContactKind::ExternalId => "externalId",
     };
+    let form = Form::Contact(kind);
     let id = scope.id();
     let point = writer.table_alias();
     let name = writer.text(name);
@@ -182,33 +183,26 @@ pub(super) fn sign(op: Op) -> &'static str {
 /// A column of a kind against an operand.
 fn typed(writer: &mut Writer<'_>, column: &str, kind: &Kind, op: Op, operand: &Operand) -> String {
     let form = Form::of(kind);
-    // An e-mail address is kept as given and compared in lower case.
-    let mail = *kind == Kind::Email;
+    // An e-mail address is kept as given; whether two are the same is told in lower case. (It sorts as it is kept.)
+    let mail = *kind == Kind::Email && matches!(op, Op::Eq | Op::Ne | Op::In | Op::NotIn);
     let key = if mail { writer.mail(column) } else { column.to_owned() };
     match op {
-        Op::Eq if form == Form::Json => {
+        Op::Eq | Op::Ne if form == Form::Json => {
             let value = writer.operand(operand, form);
-            if writer.postgres() {
+            let same = if writer.postgres() {
                 format!("{column} = {value}")
             } else {
-                format!("json({column}) = json({value})")
-            }
-        }
-        Op::Ne if form == Form::Json => {
-            let value = writer.operand(operand, form);
-            if writer.postgres() {
-                writer.differs(column, &value)
-            } else {
-                writer.differs(&format!("json({column})"), &format!("json({value})"))
-            }
+                format!("json_same({column}, {value})")
+            };
+            if op == Op::Eq { same } else { format!("({same}) is not true") }
         }
         Op::Eq | Op::Ne | Op::Gt | Op::Gte | Op::Lt | Op::Lte => {
             let value = writer.operand(operand, form);
             let value = if mail { writer.mail(&value) } else { value };
-            if op == Op::Ne {
-                writer.differs(&key, &value)
-            } else {
-                format!("{key} {} {value}", sign(op))
+            match op {
+                // An operand that is null is equal to nothing either.
+                Op::Ne => format!("({key} = {value}) is not true"),
+                other => format!("{key} {} {value}", sign(other)),
             }
         }
         Op::In | Op::NotIn => {
@@ -337,7 +331,7 @@ fn has_all(writer: &mut Writer<'_>, column: &str, operand: &Operand) -> String {
     }
     let (x, y) = (writer.table_alias(), writer.table_alias());
     format!(
-        "({column} is not null and not exists (select 1 from json_each({items}) {x} where ({x}.value in (select {y}.value from json_each({column}) {y})) is not true))"
+        "({column} is not null and {items} is not null and not exists (select 1 from json_each({items}) {x} where ({x}.value in (select {y}.value from json_each({column}) {y})) is not true))"
     )
 }
 
@@ -403,6 +397,15 @@ struct Place {
 }
 
 fn place(writer: &Writer<'_>, column: &str, path: &[String]) -> Place {
+    // A step of digits may be a place in an array.
+    let in_array = path.iter().any(|step| !step.is_empty() && step.bytes().all(|b| b.is_ascii_digit()));
+    if writer.postgres() && in_array {
+        let steps: Vec<String> = path.iter().map(|step| literal(step)).collect();
+        let json = format!("({column} #> array[{}])", steps.join(", "));
+        let text = format!("({column} #>> array[{}])", steps.join(", "));
+        let number = format!("(case jsonb_typeof{json} when 'number' then {text}::numeric end)");
+        return Place { json, text, number };
+    }
     if writer.postgres() {
         let steps: Vec<String> = path.iter().map(|step| literal(step)).collect();
         let Some((last, before)) = steps.split_last() else {
@@ -421,8 +424,8 @@ fn place(writer: &Writer<'_>, column: &str, path: &[String]) -> Place {
         let number = format!("(case jsonb_typeof{json} when 'number' then {text}::numeric end)");
         return Place { json, text, number };
     }
-    // A JSON path in double quotes takes any key but one with a double quote or a backslash in it; those go through our own function.
-    let plain = path.iter().all(|step| !step.contains(['"', '\\']));
+    // A JSON path in double quotes takes any key but one with a double quote or a backslash in it; those, and places in arrays, go through our own function.
+    let plain = !in_array && path.iter().all(|step| !step.contains(['"', '\\']));
     let (json, kind) = if plain {
         let mut text = String::from("$");
         for step in path {

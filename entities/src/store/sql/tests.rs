@@ -1,5 +1,6 @@
 //! What tests of reading share: an org that sells things, its tables and a few rows, on each database.
 
+mod agree;
 mod answers;
 mod plans;
 mod text;
@@ -11,7 +12,7 @@ use rust_decimal::Decimal;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use super::{Statement, bind::stored_json, compile};
+use super::{Statement, compile};
 use crate::klass::filter::{Op, Operand, Target};
 use crate::klass::property::Home;
 use crate::klass::query::{Order, OrderBy, Output, Page, Position, Read, Rows, Window};
@@ -437,7 +438,7 @@ fn literal(dialect: Dialect, value: &Value, scale: u32) -> String {
         (Value::DateTime(t), Dialect::Sqlite) => t.timestamp_micros().to_string(),
         (Value::Id(id), Dialect::Postgres) => format!("'{id}'"),
         (Value::Id(id), Dialect::Sqlite) => format!("x'{}'", id.0.simple()),
-        (Value::Json(_) | Value::List(_), _) => quoted(&stored_json(value).to_string()),
+        (Value::Json(_) | Value::List(_), _) => quoted(&value.to_json().to_string()),
     }
 }
 

@@ -47,11 +47,7 @@ pub(super) fn json(writer: &Writer<'_>, kind: &Kind, required: bool, column: &st
         Kind::Money => {
             let currency = currency.unwrap_or("null");
             let pair = writer.array(&[column.to_owned(), currency.to_owned()]);
-            if required {
-                pair
-            } else {
-                format!("case when {column} is not null then {pair} end")
-            }
+            format!("case when {column} is not null then {pair} end")
         }
         Kind::Json | Kind::Object(_) | Kind::List(_) => {
             if writer.postgres() {

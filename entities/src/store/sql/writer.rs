@@ -188,15 +188,6 @@ impl<'a> Writer<'a> {
         format!("{} in ({items})", self.mail(expr))
     }
 
-    /// Not the same, null included: `is distinct from`.
-    pub fn differs(&self, left: &str, right: &str) -> String {
-        if self.postgres() {
-            format!("{left} is distinct from {right}")
-        } else {
-            format!("{left} is not {right}")
-        }
-    }
-
     /// An e-mail address as it is compared: in lower case, as the index has it (SQLite's own `lower` knows ASCII alone).
     pub fn mail(&self, expr: &str) -> String {
         format!("lower({expr})")
