@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use klio_entities::store::{Store, StoreError};
 use klio_schema::catalog::Catalog;
@@ -28,6 +29,9 @@ mod server;
 pub mod ws;
 
 pub use config::Config;
+
+/// How often what klass changes left is looked for.
+const CLEAN_EVERY: Duration = Duration::from_secs(60);
 
 /// All that a running gateway holds.
 pub struct App {
@@ -150,7 +154,9 @@ pub async fn open_store(config: &Config) -> Result<Store, StartError> {
 /// Why it cannot.
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let store = open_store(&config).await?;
-    // TODO-WIRE store.resume_changes().await?;
+    for line in store.resume_changes().await? {
+        tracing::info!("{line}");
+    }
     start_with(config, store).await
 }
 
@@ -177,16 +183,35 @@ pub async fn start_with(config: Config, store: Store) -> Result<Running, StartEr
         drain: CancellationToken::new(),
         tasks: TaskTracker::new(),
     });
-    // Not among the tasks: it ends with the drain, nothing waits for it.
+    // Not among the tasks: they end with the drain.
     let checking = tokio::spawn(app.auth.clone().run(app.drain.clone()));
+    let cleaning = tokio::spawn(clean(app.clone()));
     let serving = tokio::spawn({
         let (router, app) = (router::router(app.clone()), app.clone());
         async move {
             server::serve(listener, router, app).await;
-            let _ = checking.await;
+            let _ = tokio::join!(checking, cleaning);
         }
     });
     Ok(Running { addr, app, serving })
+}
+
+/// Now and then finishes what klass changes left, by this node or by one that is gone.
+async fn clean(app: Arc<App>) {
+    let mut tick = tokio::time::interval(CLEAN_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // The first comes at once; the start has just done it.
+    tick.tick().await;
+    loop {
+        tokio::select! {
+            () = app.drain.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        match app.store.resume_changes().await {
+            Ok(done) => done.iter().for_each(|line| tracing::info!("{line}")),
+            Err(error) => tracing::warn!(%error, "what klass changes left could not be finished"),
+        }
+    }
 }
 
 /// The gateway over a store.

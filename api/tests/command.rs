@@ -121,6 +121,86 @@ fn a_database_that_is_behind() {
 }
 
 #[test]
+fn klasses_by_file() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let run = |args: &[&str]| klio(dir.path(), args);
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("a file");
+    run(&["org", "create", "acme"]);
+    write(
+        "order.toml",
+        "name = \"order\"\ntitle = \"{number}\"\n[properties]\nnumber = { kind = \"string\", unique = true }\ntotal = { kind = \"money\" }\n",
+    );
+    write("plan.json", r#"{"name": "plan", "properties": {"level": {"kind": "integer"}}}"#);
+    let diff = run(&["klass", "diff", "order.toml", "plan.json"]);
+    let (code, out, _) = said(&diff);
+    assert_eq!((code, out.lines().count()), (0, 2), "{out}");
+    assert!(out.lines().all(|line| line.starts_with("safe ")), "{out}");
+    assert!(!said(&run(&["klass", "list"])).1.contains("order"), "a diff changes nothing");
+    assert_eq!(said(&run(&["klass", "apply", "--dry-run", "order.toml", "plan.json"])).1, out);
+    let done = run(&["klass", "apply", "--org", "acme", "order.toml", "plan.json"]);
+    assert_eq!((said(&done).0, said(&done).1), (0, out));
+    let list = run(&["klass", "list"]);
+    let line = said(&list)
+        .1
+        .lines()
+        .find(|line| line.starts_with("order "))
+        .expect("the klass is listed");
+    assert!(line.contains("Order") && line.contains("own") && line.contains("enabled"), "{line}");
+    let again = run(&["klass", "apply", "order.toml"]);
+    assert_eq!((said(&again).0, said(&again).1), (0, ""));
+    assert!(
+        said(&run(&["schema", "print", "--org", "acme"]))
+            .1
+            .contains("type Order implements")
+    );
+
+    // All that is wrong, in all files.
+    write(
+        "bad.toml",
+        "name = \"bad\"\ncolour = \"red\"\n[properties]\nx = { knd = \"string\" }\n",
+    );
+    write("worse.toml", "name = ");
+    let bad = run(&["klass", "apply", "bad.toml", "worse.toml", "nowhere.toml"]);
+    let (code, out, err) = said(&bad);
+    assert_eq!((code, out), (1, ""));
+    for part in [
+        "bad.toml: klasses.bad.colour",
+        "bad.toml: klasses.bad.properties.x.knd",
+        "worse.toml: ",
+        "nowhere.toml: ",
+    ] {
+        assert!(err.contains(part), "{part} is not in\n{err}");
+    }
+    // Breaking: refused, then forced.
+    write(
+        "order.toml",
+        "name = \"order\"\ntitle = \"{number}\"\n[properties]\nnumber = { kind = \"string\", unique = true }\n",
+    );
+    for args in [
+        &["klass", "diff", "order.toml"][..],
+        &["klass", "apply", "order.toml"],
+        &["klass", "apply", "--dry-run", "order.toml"],
+    ] {
+        let refused = run(args);
+        let (code, out, err) = said(&refused);
+        assert_eq!(code, 3, "{args:?}: {err}");
+        assert!(
+            out.is_empty() || out.starts_with("breaking  order.properties.total"),
+            "{args:?}: {out}"
+        );
+        assert!(err.contains("--force"), "{err}");
+    }
+    let forced = run(&["klass", "apply", "--force", "order.toml"]);
+    assert_eq!(said(&forced).0, 0, "{}", said(&forced).2);
+    let healthy = run(&["doctor"]);
+    assert_eq!((said(&healthy).0, said(&healthy).1), (0, ""), "{}", said(&healthy).2);
+    run(&["org", "create", "other"]);
+    let which = run(&["klass", "list"]);
+    assert_eq!(said(&which).0, 2);
+    assert!(said(&which).2.contains("acme, other"));
+}
+
+#[test]
 fn help_teaches() {
     let dir = tempfile::tempdir().expect("a folder");
     let help = klio(dir.path(), &["--help"]);

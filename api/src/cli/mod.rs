@@ -14,6 +14,8 @@ use klio_entities::tables::org;
 use crate::config::{Config, ConfigError};
 use crate::{StartError, logs};
 
+mod doctor;
+mod klass;
 mod migrate;
 mod org_command;
 mod schema;
@@ -53,9 +55,14 @@ enum Command {
     Serve(serve::Serve),
     /// Bring the database's tables up to date.
     Migrate(migrate::Migrate),
+    /// Compare the database with the klasses and the log with itself; mend what differs.
+    Doctor(doctor::Doctor),
     /// Orgs: who shares the gateway without ever meeting.
     #[command(subcommand)]
     Org(org_command::Org),
+    /// Klasses: the types of objects that an org has.
+    #[command(subcommand)]
+    Klass(klass::Klass),
     /// Tokens with which programs come in.
     #[command(subcommand)]
     Token(token::Token),
@@ -140,6 +147,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Serve(command) => block_on(&config, true, command.run(config.clone())),
         Command::Migrate(command) => block_on(&config, false, command.run(&config)),
+        Command::Doctor(command) => block_on(&config, false, command.run(&config)),
+        Command::Klass(command) => block_on(&config, false, command.run(&config)),
         Command::Org(command) => block_on(&config, false, command.run(&config)),
         Command::Token(command) => block_on(&config, false, command.run(&config)),
         Command::Schema(command) => block_on(&config, false, command.run(&config)),
@@ -178,6 +187,25 @@ async fn org_of(store: &Store, slug: &str) -> Result<org::Model, Failure> {
         format!("there are {}", there.join(", "))
     };
     Err(Failure::Failed(format!("there is no org {slug}; {hint}")))
+}
+
+/// The org of this slug, or the only one when none is named.
+async fn org_or_only(store: &Store, slug: Option<&str>) -> Result<org::Model, Failure> {
+    if let Some(slug) = slug {
+        return org_of(store, slug).await;
+    }
+    let mut orgs = store.orgs().await?;
+    match (orgs.pop(), orgs.len()) {
+        (Some(only), 0) => Ok(only),
+        (None, _) => Err(Failure::Failed("there is no org yet: klio org create acme".into())),
+        (Some(last), _) => {
+            let slugs: Vec<&str> = orgs.iter().chain([&last]).map(|org| org.slug.as_str()).collect();
+            Err(Failure::Usage(format!(
+                "there are several orgs; say which with --org: {}",
+                slugs.join(", ")
+            )))
+        }
+    }
 }
 
 /// Writes data.
