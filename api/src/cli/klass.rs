@@ -145,7 +145,7 @@ async fn change(store: &Store, org: Option<String>, definitions: Vec<Definition>
 }
 
 fn line(change: &Change) -> String {
-    format!("{:<9}  {}  {}\n", class_name(change.class), change.path.join("."), change.message)
+    format!("{:<10}{}  {}\n", class_name(change.class), change.path.join("."), change.message)
 }
 
 fn class_name(class: Class) -> &'static str {
