@@ -1,7 +1,7 @@
 //! Orgs' schemas in memory: those used recently, each made once per version of the org's klasses, and never older than it may be.
 //!
-//! A change of klasses on this node is told by [`Catalog::changed`]: the next request waits for the new schema. Changes on other
-//! nodes are found by asking the database for the version, at most once in [`Settings::check_every`] for each org, by one request
+//! A change of klasses on this node shows by the version that the source knows: the next request waits for the new schema. Changes
+//! on other nodes are found by asking the database for the version, at most once in [`Settings::check_every`] for each org, by one request
 //! while the others go on. A request keeps the schema with which it began.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use async_graphql::{Variables, dynamic};
 use async_trait::async_trait;
 use bytes::Bytes;
 use klio_entities::klass::{Faults, OrgId, Registry};
-use klio_entities::store::Store;
+use klio_entities::store::{Store, StoreError};
 use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 
@@ -24,33 +24,30 @@ use crate::{introspection, sdl, types};
 /// Where registries come from: the store, or a test's own.
 #[async_trait]
 pub trait Source: Send + Sync + 'static {
-    /// The present version of an org's klasses; cheap.
-    async fn version(&self, org: OrgId) -> Result<u64, SourceError>;
-    /// The present registry of an org.
-    async fn registry(&self, org: OrgId) -> Result<Arc<Registry>, SourceError>;
+    /// The registry of an org as the database has it now; cheap when it is still the one that was told before.
+    async fn registry(&self, org: OrgId) -> Result<Arc<Registry>, StoreError>;
+    /// The newest version that this node knows of, from memory: a change made here shows by it.
+    fn known_version(&self, org: OrgId) -> Option<u64>;
 }
 
 #[async_trait]
 impl Source for Store {
-    async fn version(&self, org: OrgId) -> Result<u64, SourceError> {
+    async fn registry(&self, org: OrgId) -> Result<Arc<Registry>, StoreError> {
         // Asks for the version alone while it is the one that the store has.
-        Ok(self.fresh_registry(org).await?.version)
+        self.fresh_registry(org).await
     }
 
-    async fn registry(&self, org: OrgId) -> Result<Arc<Registry>, SourceError> {
-        Ok(self.fresh_registry(org).await?)
+    fn known_version(&self, org: OrgId) -> Option<u64> {
+        Store::known_version(self, org)
     }
 }
-
-/// Why a source has no answer, as it says it.
-pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why there is no schema.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// The registry could not be read.
     #[error("the klasses could not be read: {0}")]
-    Source(SourceError),
+    Store(#[from] StoreError),
     /// The klasses cannot be said in GraphQL.
     #[error("the klasses make no schema: {0}")]
     Klasses(#[from] Faults),
@@ -208,6 +205,7 @@ impl Catalog {
         let slot = self.slot(org);
         if slot.wanted.load(Ordering::Acquire) == slot.done.load(Ordering::Acquire)
             && let Some(schema) = slot.schema.load_full()
+            && self.source.known_version(org).is_none_or(|known| known <= schema.registry.version)
         {
             let now = self.now();
             let due = slot.next_check.load(Ordering::Relaxed);
@@ -219,8 +217,8 @@ impl Catalog {
             if !mine {
                 return Ok(schema);
             }
-            return match self.renew(org, &slot).await {
-                Err(CatalogError::Source(error)) => {
+            return match self.renew(org, &slot, true).await {
+                Err(CatalogError::Store(error)) if !matches!(error, StoreError::Faults(_)) => {
                     // Whoever reads next hears of an outage from the read itself; what is known stays good until then.
                     tracing::warn!(%error, "the version of the klasses could not be read");
                     Ok(schema)
@@ -228,28 +226,35 @@ impl Catalog {
                 other => other,
             };
         }
-        self.renew(org, &slot).await
+        self.renew(org, &slot, false).await
     }
 
-    /// Klasses of an org were changed by this node (or found to be newer): the next request waits for the new schema.
+    /// Klasses of an org were found to be newer (told by another node, or by a stale write): the next request asks for them.
     pub fn changed(&self, org: OrgId) {
         self.slot(org).wanted.fetch_add(1, Ordering::Release);
     }
 
-    /// Asks for the version and builds when it is another one. One at a time; those that waited find the work done.
-    async fn renew(&self, org: OrgId, slot: &Slot) -> Result<Arc<OrgSchema>, CatalogError> {
+    /// Asks for the registry and builds when it is another one. One at a time; those that waited find the work done, unless it is
+    /// their turn to ask (`due`).
+    async fn renew(&self, org: OrgId, slot: &Slot, due: bool) -> Result<Arc<OrgSchema>, CatalogError> {
         let _one = slot.build.lock().await;
         // Read before the version: what changes later is another wish.
         let wanted = slot.wanted.load(Ordering::Acquire);
         let present = slot.schema.load_full();
-        let version = self.source.version(org).await.map_err(CatalogError::Source)?;
+        if let Some(schema) = &present
+            && !due
+            && slot.done.load(Ordering::Acquire) == wanted
+            && self.source.known_version(org).is_none_or(|known| known <= schema.registry.version)
+        {
+            return Ok(Arc::clone(schema));
+        }
+        let registry = self.source.registry(org).await?;
         if let Some(schema) = present
-            && schema.registry.version == version
+            && schema.registry.version == registry.version
         {
             slot.done.store(wanted, Ordering::Release);
             return Ok(schema);
         }
-        let registry = self.source.registry(org).await.map_err(CatalogError::Source)?;
         let settings = self.settings;
         let began = Instant::now();
         let made = tokio::task::spawn_blocking(move || OrgSchema::build(&registry, &settings)).await;
@@ -285,26 +290,26 @@ mod tests {
     use super::*;
     use crate::types::testing;
 
-    /// A source whose version the test sets, and which counts what it is asked.
+    /// A source whose version the test sets, and which counts how often it is asked.
     #[derive(Default)]
     struct Counted {
         version: AtomicU64,
-        versions: AtomicUsize,
-        registries: AtomicUsize,
+        known: AtomicU64,
+        asked: AtomicUsize,
     }
 
     #[async_trait]
     impl Source for Counted {
-        async fn version(&self, _: OrgId) -> Result<u64, SourceError> {
-            self.versions.fetch_add(1, Ordering::SeqCst);
-            Ok(self.version.load(Ordering::SeqCst))
-        }
-        async fn registry(&self, _: OrgId) -> Result<Arc<Registry>, SourceError> {
-            self.registries.fetch_add(1, Ordering::SeqCst);
+        async fn registry(&self, org: OrgId) -> Result<Arc<Registry>, StoreError> {
+            self.asked.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(20)).await;
             let mut registry = (*testing::shop()).clone();
+            registry.org = org;
             registry.version = self.version.load(Ordering::SeqCst);
             Ok(Arc::new(registry))
+        }
+        fn known_version(&self, _: OrgId) -> Option<u64> {
+            Some(self.known.load(Ordering::SeqCst))
         }
     }
 
@@ -322,16 +327,14 @@ mod tests {
     async fn many_at_once_build_once() -> Result<(), CatalogError> {
         let (source, catalog) = catalog(Duration::from_secs(60));
         let org = OrgId(uuid::Uuid::nil());
-        let tasks: Vec<_> = (0..20)
-            .map(|_| {
-                let catalog = Arc::clone(&catalog);
-                tokio::spawn(async move { catalog.schema(org).await.map(|s| s.registry.version) })
-            })
-            .collect();
-        for task in tasks {
-            assert_eq!(task.await.map_err(|e| CatalogError::Types(e.to_string()))??, 1);
-        }
-        assert_eq!(source.registries.load(Ordering::SeqCst), 1);
+        let all = futures_util::future::join_all((0..20).map(|_| catalog.schema(org))).await;
+        let mut all = all.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let one = all.pop();
+        assert!(
+            all.iter().all(|s| one.as_ref().is_some_and(|one| Arc::ptr_eq(one, s))),
+            "one schema for all"
+        );
+        assert_eq!(source.asked.load(Ordering::SeqCst), 1);
         Ok(())
     }
 
@@ -343,17 +346,20 @@ mod tests {
         source.version.store(2, Ordering::SeqCst);
         assert_eq!(catalog.schema(org).await?.registry.version, 1, "not asked again so soon");
         catalog.changed(org);
-        assert_eq!(catalog.schema(org).await?.registry.version, 2, "own change");
+        assert_eq!(catalog.schema(org).await?.registry.version, 2, "told of a change");
         assert_eq!(old.registry.version, 1, "a request under way keeps its schema");
         source.version.store(3, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(60)).await;
         assert_eq!(catalog.schema(org).await?.registry.version, 3, "another node's change");
-        let asked = source.versions.load(Ordering::SeqCst);
+        source.version.store(4, Ordering::SeqCst);
+        source.known.store(4, Ordering::SeqCst);
+        assert_eq!(catalog.schema(org).await?.registry.version, 4, "own change");
+        let asked = source.asked.load(Ordering::SeqCst);
         for _ in 0..100 {
             catalog.schema(org).await?;
         }
         assert!(
-            source.versions.load(Ordering::SeqCst) <= asked + 2,
+            source.asked.load(Ordering::SeqCst) <= asked + 2,
             "the version is not asked for by each request"
         );
         Ok(())

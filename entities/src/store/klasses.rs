@@ -91,6 +91,11 @@ impl Store {
         self.fresh_registry(org).await
     }
 
+    /// The newest version of the org's klasses that this store has read or made, from memory.
+    pub fn known_version(&self, org: OrgId) -> Option<u64> {
+        self.0.registries.get(org).map(|(registry, _)| registry.version)
+    }
+
     /// The org's klasses as the database has them now: for a caller that got [`StoreError::Stale`], or heard of a change.
     pub async fn fresh_registry(&self, org: OrgId) -> Result<Arc<Registry>, StoreError> {
         if let Some((registry, _)) = self.0.registries.get(org) {

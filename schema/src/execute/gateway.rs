@@ -110,7 +110,7 @@ impl Gateway {
     /// The org's schema.
     pub async fn schema(&self, actor: &Actor) -> Result<Arc<OrgSchema>, Error> {
         self.catalog.schema(actor.org).await.map_err(|error| match error {
-            CatalogError::Source(error) => {
+            CatalogError::Store(error) => {
                 tracing::error!(%error, "the klasses could not be read");
                 Error::new(Code::Unavailable, "The database does not answer; try again.")
             }

@@ -4,7 +4,7 @@
 //! schema has), `kinds` (from a property's kind to types), `object`, `aggregate`, `filter`, `input`, `roots` (what a klass adds),
 //! `timeline`, `record` (klass definitions and other records), [`emit`] (into async-graphql).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -135,6 +135,7 @@ impl<'r> Builder<'r> {
             self.types.insert(root.name.clone(), Type::Object(root));
         }
         if self.faults.is_empty() {
+            prune(&mut self.types);
             Ok(Types {
                 registry: Arc::clone(self.registry),
                 types: self.types,
@@ -267,6 +268,45 @@ impl<'r> Builder<'r> {
         {
             self.faults.push(fault);
         }
+    }
+}
+
+/// Takes out what nothing refers to: operator inputs of kinds that no klass uses, links to klasses at no one's end. `KObject`
+/// stays, so that a client's fragment on it is valid in an org that has no klass of its own yet.
+fn prune(types: &mut IndexMap<String, Type>) {
+    loop {
+        let mut used: HashSet<&str> = HashSet::with_capacity(types.len());
+        used.extend([
+            "Query",
+            "Mutation",
+            "Subscription",
+            "KObject",
+            "ID",
+            "String",
+            "Int",
+            "Float",
+            "Boolean",
+        ]);
+        for ty in types.values() {
+            match ty {
+                Type::Object(it) => {
+                    used.extend(it.implements.iter().map(String::as_str));
+                    for field in it.fields.values() {
+                        used.insert(field.ty.name());
+                        used.extend(field.args.iter().map(|a| a.ty.name()));
+                    }
+                }
+                Type::Union(it) => used.extend(it.members.iter().map(String::as_str)),
+                // What refers only to itself is not used.
+                Type::Input(it) => used.extend(it.fields.values().map(|f| f.ty.name()).filter(|name| *name != it.name)),
+                Type::Enum(_) | Type::Scalar(_) => {}
+            }
+        }
+        let unused: HashSet<String> = types.keys().filter(|name| !used.contains(name.as_str())).cloned().collect();
+        if unused.is_empty() {
+            return;
+        }
+        types.retain(|name, _| !unused.contains(name));
     }
 }
 
