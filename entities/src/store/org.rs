@@ -1,6 +1,6 @@
 //! Orgs: who shares the gateway without ever meeting.
 
-use chrono::Utc;
+use chrono::{SubsecRound, Utc};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use uuid::Uuid;
 
@@ -31,7 +31,8 @@ impl Store {
             slug: slug.to_string(),
             name: name.trim().to_string(),
             klass_version: 1,
-            created_at: Utc::now(),
+            // As precise as it is stored.
+            created_at: Utc::now().trunc_subsecs(6),
         };
         let row = model.clone();
         let schema = self.dialect() == super::Dialect::Postgres;

@@ -66,4 +66,5 @@ where
 
 mod changes;
 mod doctor;
+mod entities;
 mod transactions;

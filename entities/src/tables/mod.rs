@@ -5,10 +5,18 @@
 //! `event`, `timeline_entry` and `idempotency` have no entity: their instants are stored like those of objects
 //! (SQLite: microseconds), and only statements of `store` touch them.
 
+pub mod company;
+pub mod conversation;
+pub mod customer;
 pub mod import_progress;
+pub mod instant;
 pub mod klass_change;
 pub mod klass_definition;
 pub mod log_epoch;
+pub mod message;
+pub mod note;
 pub mod org;
 pub mod stream_head;
+pub mod team;
 pub mod token;
+pub mod user;
