@@ -16,8 +16,6 @@ pub(crate) mod hand;
 pub(crate) mod point;
 mod run;
 
-pub use run::org_lock;
-
 use crate::klass::change::{self, KlassChange};
 use crate::klass::definition::Stored;
 use crate::klass::diff::{Change, Class};

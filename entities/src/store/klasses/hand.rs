@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
 
-use super::run::org_lock;
 use crate::klass::OrgId;
 use crate::store::ddl_steps::{Sql, Step};
 use crate::store::driver::pool::{self, SessionLock};
+use crate::store::write::org_lock;
 use crate::store::{Dialect, Store, StoreError};
 
 /// Apart from the lock that writers share: a change holds this one from its beginning to its end.

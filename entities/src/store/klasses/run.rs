@@ -21,8 +21,11 @@ use super::data::{self, Work};
 use super::hand::Hand;
 use crate::klass::definition::Stored;
 use crate::klass::{OrgId, Registry, resolve};
+use crate::store::cursor::{Cursor, StreamPosition, stream_hash};
 use crate::store::ddl::{self, TableSpec};
 use crate::store::ddl_steps::{self, Step, Steps};
+use crate::store::event::{self, Appended, EventOp, Hint, KLASS_STREAM, NewEvent};
+use crate::store::write::org_lock;
 use crate::store::{ConstraintKind, Dialect, Store, StoreError, Tx};
 use crate::tables::klass_change;
 
@@ -133,7 +136,8 @@ impl Store {
         }
         self.point("switch").await;
         let run = change.clone();
-        let cursor = self
+        let identity = self.identity().await?;
+        let appended = self
             .transact(move |tx| {
                 let run = run.clone();
                 Box::pin(async move { switch(tx, &run).await })
@@ -141,7 +145,21 @@ impl Store {
             .await?;
         self.0.registries.put(change.after.clone(), std::time::Instant::now());
         self.point("switched").await;
-        Ok(cursor)
+        self.hint(Hint {
+            org: change.org,
+            streams: appended.heads.clone(),
+            klasses: change.plan.stored.iter().map(|(_, s)| s.written.name.clone()).collect(),
+        });
+        let head = appended.heads.iter().find(|(stream, _)| stream == KLASS_STREAM);
+        let cursor = Cursor {
+            epoch: identity.epoch,
+            stream: head.map(|(stream, seq)| StreamPosition {
+                hash: stream_hash(stream),
+                seq: *seq,
+            }),
+            feed: appended.feed,
+        };
+        Ok(Some(identity.encode(change.org, &cursor)))
     }
 
     /// What comes after the switch: at once the indexes that went, and the rest when the grace period is over.
@@ -295,7 +313,7 @@ impl Store {
 }
 
 /// The one moment of a change: no one writes, what was written meanwhile is caught up with, and the definitions of tomorrow are today's.
-async fn switch(tx: &Tx, change: &Change) -> Result<Option<String>, StoreError> {
+async fn switch(tx: &Tx, change: &Change) -> Result<Appended, StoreError> {
     let org = change.org;
     if tx.dialect() == Dialect::Postgres {
         tx.batch("set local lock_timeout = '20s'; set local statement_timeout = '10min'")
@@ -345,37 +363,26 @@ async fn switch(tx: &Tx, change: &Change) -> Result<Option<String>, StoreError> 
 }
 
 /// An event for each klass, in the stream `t:klass`. Last before the commit: it takes the stream's counter.
-async fn log(tx: &Tx, change: &Change) -> Result<Option<String>, StoreError> {
-    let count = i64::try_from(change.plan.stored.len()).unwrap_or(i64::MAX);
-    let row = tx
-        .query_one(
-            "insert into stream_head (org_id, stream, seq) values ($1, 't:klass', $2) \
-             on conflict (org_id, stream) do update set seq = stream_head.seq + excluded.seq returning seq",
-            vec![change.org.0.into(), count.into()],
-        )
-        .await?;
-    let head: i64 = row.and_then(|r| r.try_get_by_index(0).ok()).unwrap_or(count);
-    let at = tx.dialect().instant(Utc::now());
-    let after = serde_json::json!({ "version": change.after.version });
-    for ((_, stored), seq) in change.plan.stored.iter().zip(head - count + 1..) {
-        let name = stored.written.name.clone();
-        tx.execute(
-            "insert into event (org_id, stream, seq, id, klass, op, actor, at, depth, changed, after) \
-             values ($1, 't:klass', $2, $3, $4, 'klass', $5, $6, 0, $7, $8)",
-            vec![
-                change.org.0.into(),
-                seq.into(),
-                Uuid::now_v7().into(),
-                name.into(),
-                change.plan.actor.clone().into(),
-                at.clone(),
-                serde_json::json!([]).into(),
-                after.clone().into(),
-            ],
-        )
-        .await?;
-    }
-    Ok(None)
+async fn log(tx: &Tx, change: &Change) -> Result<Appended, StoreError> {
+    let after = serde_json::Map::from_iter([("version".to_owned(), change.after.version.into())]);
+    let events: Vec<NewEvent> = change
+        .plan
+        .stored
+        .iter()
+        .map(|(_, stored)| NewEvent {
+            stream: KLASS_STREAM.to_owned(),
+            id: Uuid::now_v7(),
+            klass: stored.written.name.clone(),
+            object: None,
+            op: EventOp::Klass,
+            cause: None,
+            depth: 0,
+            changed: vec![],
+            before: None,
+            after: Some(after.clone()),
+        })
+        .collect();
+    event::append(tx, change.org, &change.plan.actor, Utc::now(), &events).await
 }
 
 /// Whether the step would drop what these tables need.
@@ -403,10 +410,4 @@ pub(super) fn json_param(dialect: Dialect, n: usize) -> String {
         Dialect::Postgres => format!("${n}::json"),
         Dialect::Sqlite => format!("${n}"),
     }
-}
-
-/// Key of the advisory lock under which an org's klasses change (exclusive) and its objects are written (shared).
-pub fn org_lock(org: OrgId) -> i64 {
-    let bits = org.0.as_u128();
-    ((bits >> 64) as u64 ^ bits as u64) as i64
 }
