@@ -67,4 +67,5 @@ where
 mod changes;
 mod doctor;
 mod entities;
+mod load;
 mod transactions;
