@@ -65,7 +65,8 @@ impl Default for Limits {
     }
 }
 
-fn exceeded(what: &str, value: usize, limit: usize, setting: &str) -> Error {
+/// A limit is exceeded: says which, by what, and the setting.
+pub(crate) fn exceeded(what: &str, value: usize, limit: usize, setting: &str) -> Error {
     Error::new(
         Code::TooCostly,
         format!("The operation has {value} {what}; at most {limit} are allowed (setting limits.{setting})."),
@@ -73,168 +74,6 @@ fn exceeded(what: &str, value: usize, limit: usize, setting: &str) -> Error {
     .with("limit", setting)
     .with("value", value)
     .with("allowed", limit)
-}
-
-/// Checks a document's text: bytes, tokens, nesting, directives; and what the parser would not see: a field twice in an input object.
-pub fn check_text(text: &str, limits: &Limits) -> Result<(), Error> {
-    if text.len() > limits.text {
-        return Err(exceeded("bytes", text.len(), limits.text, "text"));
-    }
-    let mut lexer = Lexer::new(text);
-    let (mut tokens, mut directives) = (0, 0);
-    // What is open: an object value (names so far), or any other bracket.
-    let mut open: Vec<Option<Vec<&str>>> = Vec::with_capacity(16);
-    let mut parens = 0usize;
-    let mut last: Option<(&str, Pos)> = None;
-    while let Some((token, pos)) = lexer.next_token() {
-        tokens += 1;
-        if tokens > limits.tokens {
-            return Err(exceeded("tokens or more", tokens, limits.tokens, "tokens"));
-        }
-        match token {
-            "@" => {
-                directives += 1;
-                if directives > limits.directives {
-                    return Err(exceeded("directives or more", directives, limits.directives, "directives"));
-                }
-            }
-            "(" | "[" | "{" => {
-                open.push((token == "{" && parens > 0).then(Vec::new));
-                if token == "(" {
-                    parens += 1;
-                }
-                if open.len() > limits.nesting {
-                    return Err(exceeded("levels of brackets or more", open.len(), limits.nesting, "nesting").at(pos));
-                }
-            }
-            ")" | "]" | "}" => {
-                open.pop();
-                if token == ")" {
-                    parens = parens.saturating_sub(1);
-                }
-            }
-            ":" => {
-                if let (Some(Some(names)), Some((name, at))) = (open.last_mut(), last) {
-                    if names.contains(&name) {
-                        return Err(Error::invalid(format!("There can be only one input field named \"{name}\"."), [at]));
-                    }
-                    names.push(name);
-                }
-            }
-            _ => {}
-        }
-        last = Some((token, pos));
-    }
-    Ok(())
-}
-
-/// Cuts a text into tokens. What is no token is passed as one byte: the parser will say what is wrong with it.
-struct Lexer<'a> {
-    text: &'a str,
-    at: usize,
-    line: usize,
-    line_start: usize,
-}
-
-impl<'a> Lexer<'a> {
-    fn new(text: &'a str) -> Self {
-        Self {
-            text,
-            at: 0,
-            line: 1,
-            line_start: 0,
-        }
-    }
-
-    fn newline(&mut self) {
-        self.line += 1;
-        self.line_start = self.at;
-    }
-
-    fn next_token(&mut self) -> Option<(&'a str, Pos)> {
-        let bytes = self.text.as_bytes();
-        loop {
-            match bytes.get(self.at)? {
-                b'\n' => {
-                    self.at += 1;
-                    self.newline();
-                }
-                b' ' | b'\t' | b'\r' | b',' => self.at += 1,
-                // The byte order mark.
-                0xEF if bytes[self.at..].starts_with(&[0xEF, 0xBB, 0xBF]) => self.at += 3,
-                b'#' => {
-                    while !matches!(bytes.get(self.at), None | Some(b'\n' | b'\r')) {
-                        self.at += 1;
-                    }
-                }
-                _ => break,
-            }
-        }
-        let start = self.at;
-        let pos = Pos {
-            line: self.line,
-            column: start - self.line_start + 1,
-        };
-        match bytes[start] {
-            b'_' | b'a'..=b'z' | b'A'..=b'Z' => {
-                while matches!(bytes.get(self.at), Some(b'_' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9')) {
-                    self.at += 1;
-                }
-            }
-            b'-' | b'0'..=b'9' => {
-                self.at += 1;
-                while matches!(bytes.get(self.at), Some(b'+' | b'-' | b'.' | b'e' | b'E' | b'0'..=b'9')) {
-                    self.at += 1;
-                }
-            }
-            b'.' if bytes[start..].starts_with(b"...") => self.at += 3,
-            b'"' if bytes[start..].starts_with(b"\"\"\"") => {
-                self.at += 3;
-                loop {
-                    match bytes.get(self.at) {
-                        None => break,
-                        Some(b'"') if bytes[self.at..].starts_with(b"\"\"\"") => {
-                            self.at += 3;
-                            break;
-                        }
-                        Some(b'\\') if bytes[self.at..].starts_with(b"\\\"\"\"") => self.at += 4,
-                        Some(b'\n') => {
-                            self.at += 1;
-                            self.newline();
-                        }
-                        Some(_) => self.at += 1,
-                    }
-                }
-            }
-            b'"' => {
-                self.at += 1;
-                loop {
-                    match bytes.get(self.at) {
-                        None | Some(b'\n') => break,
-                        Some(b'"') => {
-                            self.at += 1;
-                            break;
-                        }
-                        Some(b'\\') => self.at += 2,
-                        Some(_) => self.at += 1,
-                    }
-                }
-                self.at = self.at.min(bytes.len());
-            }
-            byte => {
-                self.at += if byte < 0x80 {
-                    1
-                } else {
-                    self.text[start..].chars().next().map_or(1, char::len_utf8)
-                }
-            }
-        }
-        // An escape may have ended within a character; the parser refuses such a text.
-        while !self.text.is_char_boundary(self.at) {
-            self.at += 1;
-        }
-        Some((&self.text[start..self.at], pos))
-    }
 }
 
 /// What a selection holds, fragments followed.
@@ -385,9 +224,7 @@ mod tests {
 
     fn check(text: &str) -> Result<(), Error> {
         let limits = Limits::default();
-        check_text(text, &limits)?;
-        let document = async_graphql_parser::parse_query(text).unwrap_or_else(|e| panic!("{e}"));
-        check_document(&document, &limits)
+        check_document(&crate::parse::parse(text, &limits)?, &limits)
     }
 
     #[track_caller]
@@ -457,39 +294,6 @@ mod tests {
         assert_eq!(error.code, Code::ValidationFailed);
         assert!(error.message.contains("within itself via"), "{}", error.message);
         assert!(check("{...a} fragment a on Query{x{...a}}").is_err());
-    }
-
-    #[test]
-    fn a_field_twice_in_an_input_object() {
-        let error = check_text("{a(x: {b: 1, c: {b: 2}, b: 3})}", &Limits::default()).expect_err("b is there twice");
-        assert_eq!(error.message, "There can be only one input field named \"b\".");
-        assert_eq!(error.locations, [Pos { line: 1, column: 25 }]);
-        for fine in [
-            "{a(x: {b: 1, c: {b: 2}}) b: c b: c}",
-            "query($x: In = {a: {b: 1}, b: 2}) {a(x: [{b: 1}, {b: 2}], y: {s: \"{b:1 b:2}\"}) @d(b: {b: 1}) # b: b:\n}",
-            "{a(x: \"\"\"{b: \"1\" b: \\\"\"\" }\"\"\", y: {b: 1})}",
-        ] {
-            assert!(check_text(fine, &Limits::default()).is_ok(), "{fine}");
-        }
-    }
-
-    #[test]
-    fn the_lexer_never_panics() {
-        for text in [
-            "\"\\",
-            "\"\\ü",
-            "ü",
-            "\u{feff}{a}",
-            "\"\"\"",
-            "\"\"\"\\\"\"\"",
-            "...",
-            "..",
-            "\"",
-            "-",
-            "#",
-        ] {
-            let _ = check_text(text, &Limits::default());
-        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::{Allow, Answer, Request, Stats};
 use crate::catalog::{Catalog, CatalogError, OrgSchema, PlanKey};
 use crate::error::{Code, Error, write_errors, write_string};
 use crate::limits::{self, Limits};
+use crate::parse::parse;
 use crate::plan::coerce::{Variables, coerce_variables};
 use crate::plan::{Document, Plan, Root, Work, cost, root};
 use crate::validate::validate;
@@ -175,12 +176,7 @@ impl Gateway {
         if let Some(document) = schema.plans.get(&key).and_then(|it| it.downcast::<Document>().ok()) {
             return Ok(document);
         }
-        limits::check_text(text, &self.limits).map_err(|error| vec![error])?;
-        let ast = async_graphql_parser::parse_query(text).map_err(|error| {
-            let mut told = Error::new(Code::ParseFailed, format!("Syntax Error: {error}"));
-            told.locations.extend(error.positions());
-            vec![told]
-        })?;
+        let ast = parse(text, &self.limits).map_err(|error| vec![error])?;
         limits::check_document(&ast, &self.limits).map_err(|error| vec![error])?;
         validate(&schema.types, &schema.dynamic, &ast)?;
         let document = Arc::new(Document { ast });

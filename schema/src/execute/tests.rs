@@ -22,7 +22,7 @@ fn types() -> Types {
 
 /// Compiles an operation; `Err` as JSON of the errors.
 fn plan(types: &Types, text: &str, variables: &Json) -> Result<(Plan, Variables), Vec<Error>> {
-    let ast = async_graphql_parser::parse_query(text).unwrap_or_else(|e| panic!("{e}"));
+    let ast = crate::parse::parse(text, &crate::limits::Limits::default()).unwrap_or_else(|e| panic!("{}", e.message));
     let dynamic = types::emit::emit(types).unwrap_or_else(|e| panic!("{e}"));
     crate::validate::validate(types, &dynamic, &ast)?;
     let document = Arc::new(Document { ast });
@@ -351,7 +351,7 @@ fn sensitive_properties_are_masked_and_may_not_be_used() {
     let registry = testing::registry(vec![thing], Vec::new());
     let types = types::build(&registry).unwrap_or_else(|e| panic!("{e}"));
     let run = |text: &str, sees: bool| {
-        let ast = async_graphql_parser::parse_query(text).unwrap_or_else(|e| panic!("{e}"));
+        let ast = crate::parse::parse(text, &crate::limits::Limits::default()).unwrap_or_else(|e| panic!("{}", e.message));
         let document = Arc::new(Document { ast });
         let variables = Variables::default();
         let ground = ground(&types, &variables, sees);
