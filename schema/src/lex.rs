@@ -179,7 +179,10 @@ impl<'a> Lexer<'a> {
         if self.byte() == Some(b'0') {
             self.at += 1;
             if matches!(self.byte(), Some(b'0'..=b'9')) {
-                return Err(syntax(format!("Invalid number, unexpected digit after 0: {}.", self.shown()), self.pos()));
+                return Err(syntax(
+                    format!("Invalid number, unexpected digit after 0: {}.", self.shown()),
+                    self.pos(),
+                ));
             }
         } else {
             self.digits()?;
@@ -198,14 +201,20 @@ impl<'a> Lexer<'a> {
             kind = Kind::Float;
         }
         if matches!(self.byte(), Some(b'.' | b'_' | b'a'..=b'z' | b'A'..=b'Z')) {
-            return Err(syntax(format!("Invalid number, expected digit but got: {}.", self.shown()), self.pos()));
+            return Err(syntax(
+                format!("Invalid number, expected digit but got: {}.", self.shown()),
+                self.pos(),
+            ));
         }
         Ok(kind)
     }
 
     fn digits(&mut self) -> Result<(), Error> {
         if !matches!(self.byte(), Some(b'0'..=b'9')) {
-            return Err(syntax(format!("Invalid number, expected digit but got: {}.", self.shown()), self.pos()));
+            return Err(syntax(
+                format!("Invalid number, expected digit but got: {}.", self.shown()),
+                self.pos(),
+            ));
         }
         while matches!(self.byte(), Some(b'0'..=b'9')) {
             self.at += 1;
@@ -322,7 +331,13 @@ fn block(raw: &str) -> String {
     let lines: Vec<&str> = unified.split('\n').collect();
     let indent_of = |line: &str| line.len() - line.trim_start_matches([' ', '\t']).len();
     let blank = |line: &&str| indent_of(line) == line.len();
-    let common = lines.iter().skip(1).filter(|line| !blank(line)).map(|line| indent_of(line)).min().unwrap_or(0);
+    let common = lines
+        .iter()
+        .skip(1)
+        .filter(|line| !blank(line))
+        .map(|line| indent_of(line))
+        .min()
+        .unwrap_or(0);
     let mut lines: Vec<&str> = lines
         .iter()
         .enumerate()
@@ -345,10 +360,21 @@ mod tests {
         let read = |text: &str| unquoted(text, Pos::default()).map_err(|error| error.message);
         assert_eq!(read(r#""a\"\\\/\b\f\n\r\t""#).as_deref(), Ok("a\"\\/\u{8}\u{c}\n\r\t"));
         assert_eq!(read(r#""\u0041\uD83D\uDE00\u{1F600}""#).as_deref(), Ok("A😀😀"));
-        for wrong in [r#""\u12""#, r#""\uD83D""#, r#""\uD83Dx""#, r#""\uDE00""#, r#""\u{}""#, r#""\u{110000}""#, r#""\x""#] {
+        for wrong in [
+            r#""\u12""#,
+            r#""\uD83D""#,
+            r#""\uD83Dx""#,
+            r#""\uDE00""#,
+            r#""\u{}""#,
+            r#""\u{110000}""#,
+            r#""\x""#,
+        ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(read("\"\"\"\n    Hello,\r\n      World!\n\n    Yours,\n      \\\"\"\"\n  \"\"\"").as_deref(), Ok("Hello,\n  World!\n\nYours,\n  \"\"\""));
+        assert_eq!(
+            read("\"\"\"\n    Hello,\r\n      World!\n\n    Yours,\n      \\\"\"\"\n  \"\"\"").as_deref(),
+            Ok("Hello,\n  World!\n\nYours,\n  \"\"\"")
+        );
         assert_eq!(read("\"\"\"  first\n  second\"\"\"").as_deref(), Ok("  first\nsecond"));
         assert_eq!(read("\"\"\"\"\"\"").as_deref(), Ok(""));
     }

@@ -82,6 +82,3 @@ pub(crate) async fn mutate(_run: &Run<'_>, plan: &Plan) -> Vec<Told> {
     let error = || Error::new(Code::Unavailable, "Mutations cannot be run yet.");
     plan.roots.iter().map(|root| Told::failed(root, error())).collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -23,6 +23,9 @@ pub mod site;
 pub mod stored;
 pub mod timeline;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, OnceLock};
 
 use async_graphql_parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType};

@@ -6,9 +6,10 @@ use klio_entities::klass::kind::Kind;
 use klio_entities::klass::query::Read;
 use serde_json::{Value as Json, json};
 
-use super::tape::Tape;
-use super::write::{Answer, Loaded, Node, Writer};
 use crate::error::{Error, write_errors};
+use crate::execute::gateway::select;
+use crate::execute::tape::Tape;
+use crate::execute::write::{Answer, Loaded, Node, Writer};
 use crate::plan::coerce::{Variables, coerce_variables};
 use crate::plan::compiler::Ground;
 use crate::plan::{Document, Plan, Work, root};
@@ -26,7 +27,7 @@ fn plan(types: &Types, text: &str, variables: &Json) -> Result<(Plan, Variables)
     let dynamic = types::emit::emit(types).unwrap_or_else(|e| panic!("{e}"));
     crate::validate::validate(types, &dynamic, &ast)?;
     let document = Arc::new(Document { ast });
-    let (name, operation) = super::gateway::select(&document, None).map_err(|e| vec![e])?;
+    let (name, operation) = select(&document, None).map_err(|e| vec![e])?;
     let variables = coerce_variables(types, operation, variables.as_object().unwrap_or(&serde_json::Map::new()))?;
     let ground = ground(types, &variables, true);
     let plan = root::compile(&ground, &document, name, operation).map_err(|e| vec![e])?;
@@ -355,7 +356,7 @@ fn sensitive_properties_are_masked_and_may_not_be_used() {
         let document = Arc::new(Document { ast });
         let variables = Variables::default();
         let ground = ground(&types, &variables, sees);
-        let (_, operation) = super::gateway::select(&document, None).unwrap_or_else(|e| panic!("{e:?}"));
+        let (_, operation) = select(&document, None).unwrap_or_else(|e| panic!("{e:?}"));
         let mut plan = root::compile(&ground, &document, None, operation).unwrap_or_else(|e| panic!("{e:?}"));
         plan.roots.remove(0).work
     };
