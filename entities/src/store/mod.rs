@@ -73,11 +73,16 @@ impl Store {
             Dialect::Postgres => (driver::pool::postgres(config).await?, None, None),
             Dialect::Sqlite => {
                 // The writer's connection comes first: it makes the file and sets WAL, which the others then find.
-                let writer = driver::pool::sqlite(config, 1).await?;
-                let connection = driver::pool::sqlite(config, config.max_connections.max(1)).await?;
+                let deadline = tx::Deadline::none();
+                let writer = driver::pool::sqlite(config, 1, Some(deadline.clone())).await?;
+                let connection = driver::pool::sqlite(config, config.max_connections.max(1), None).await?;
                 let path = std::path::Path::new(config.sqlite_path().unwrap_or_default());
                 let readers = driver::sqlite::Readers::open(path, config.readers, config.statement_timeout)?;
-                (connection, Some(tx::Writer::start(writer)), Some(readers))
+                (
+                    connection,
+                    Some(tx::Writer::start(writer, deadline, config.statement_timeout)),
+                    Some(readers),
+                )
             }
         };
         Ok(Store(Arc::new(Shared {

@@ -23,12 +23,15 @@
 //! | commit | its own | one for the group: all answers wait for it |
 //! | an error | rolls it back | rolls its savepoint back; the group goes on |
 //! | gives up | `40001`, `40P01`: run again, up to [`ATTEMPTS`] times | the group's commit fails: each job runs again, alone |
+//! | takes too long | the statement's time limit | the job's time limit: it holds up all others |
 //!
 //! `$1` and `?1` are both understood by SQLite; [`Dialect::param`] says which is usual.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -39,8 +42,10 @@ use super::{Dialect, Store, StoreError};
 
 /// How many jobs commit together on SQLite, at most.
 pub const GROUP_JOBS: usize = 100;
-/// After how long a group commits, if jobs keep coming.
-pub const GROUP_TIME: Duration = Duration::from_millis(2);
+/// After how long a group takes no more jobs, if they keep coming.
+pub const GROUP_TIME: Duration = Duration::from_millis(8);
+/// From how many jobs on the next group waits a moment for stragglers: those who were answered are about to write again.
+const BUSY: usize = 4;
 /// How often a transaction is tried when the database gives it up.
 pub const ATTEMPTS: u32 = 5;
 
@@ -138,7 +143,19 @@ impl Store {
         F: for<'a> Fn(&'a Tx) -> Work<'a, T> + Send + Sync + 'static,
     {
         match &self.0.writer {
-            Some(writer) => writer.submit(work).await,
+            Some(writer) => writer.submit(work, false).await,
+            None => postgres(&self.0.connection, &work).await,
+        }
+    }
+
+    /// The same without a time limit on SQLite (on Postgres the work says `set local statement_timeout`): changes of tables.
+    pub(crate) async fn transact_unhurried<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'a> Fn(&'a Tx) -> Work<'a, T> + Send + Sync + 'static,
+    {
+        match &self.0.writer {
+            Some(writer) => writer.submit(work, true).await,
             None => postgres(&self.0.connection, &work).await,
         }
     }
@@ -195,16 +212,48 @@ pub(crate) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
 }
 
+/// Until when the writer's present job may run; the writer's connection asks for it as it goes (see `driver/pool.rs`).
+#[derive(Clone, Debug)]
+pub(crate) struct Deadline {
+    base: Instant,
+    /// Milliseconds since `base`; 0: no limit.
+    at: Arc<AtomicU64>,
+}
+
+impl Deadline {
+    pub(crate) fn none() -> Self {
+        Self {
+            base: Instant::now(),
+            at: Arc::default(),
+        }
+    }
+
+    pub(crate) fn has_passed(&self) -> bool {
+        let at = self.at.load(Ordering::Relaxed);
+        at != 0 && self.base.elapsed().as_millis() as u64 > at
+    }
+
+    fn set(&self, limit: Option<Duration>) {
+        let at = limit.map_or(0, |limit| (self.base.elapsed() + limit).as_millis() as u64 + 1);
+        self.at.store(at, Ordering::Relaxed);
+    }
+}
+
 /// A job whose type of answer is forgotten.
 trait Job: Send {
     /// Runs the work within an open savepoint and keeps its answer; `false`: roll back.
-    fn run<'a>(&'a mut self, tx: &'a Tx) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
+    fn run<'a>(&'a mut self, tx: &'a Tx, limit: Duration) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
+    /// May take as long as it needs.
+    fn is_unhurried(&self) -> bool;
+    /// Ran into its time limit.
+    fn was_late(&self) -> bool;
     /// Sends the answer, or the error that took its place.
     fn answer(self: Box<Self>, instead: Option<StoreError>);
 }
 
 struct Typed<T, F> {
     work: F,
+    unhurried: bool,
     result: Option<Result<T, StoreError>>,
     to: oneshot::Sender<Result<T, StoreError>>,
 }
@@ -214,15 +263,31 @@ where
     T: Send + 'static,
     F: for<'a> Fn(&'a Tx) -> Work<'a, T> + Send + Sync + 'static,
 {
-    fn run<'a>(&'a mut self, tx: &'a Tx) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+    fn run<'a>(&'a mut self, tx: &'a Tx, limit: Duration) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
         Box::pin(async move {
             // A panic in one job must not end the writer of all. What it captured is dropped with it; the savepoint undoes its writes.
-            let outcome = AssertUnwindSafe(async { (self.work)(tx).await }).catch_unwind().await;
+            let run = AssertUnwindSafe(async { (self.work)(tx).await }).catch_unwind();
+            let outcome = if self.unhurried {
+                run.await
+            } else {
+                // A statement that takes too long is broken off by the connection; this is for work that waits for anything else.
+                tokio::time::timeout(limit + Duration::from_secs(1), run)
+                    .await
+                    .unwrap_or(Ok(Err(StoreError::Timeout)))
+            };
             let result = outcome.unwrap_or_else(|_| Err(StoreError::Database("the work of a transaction panicked".into())));
             let keep = result.is_ok();
             self.result = Some(result);
             keep
         })
+    }
+
+    fn is_unhurried(&self) -> bool {
+        self.unhurried
+    }
+
+    fn was_late(&self) -> bool {
+        matches!(self.result, Some(Err(StoreError::Timeout)))
     }
 
     fn answer(self: Box<Self>, instead: Option<StoreError>) {
@@ -238,91 +303,135 @@ where
 
 impl Writer {
     /// Starts the task. It ends when all senders are gone.
-    pub(crate) fn start(connection: DatabaseConnection) -> Self {
+    pub(crate) fn start(connection: DatabaseConnection, deadline: Deadline, limit: Duration) -> Self {
         let (jobs, queue) = mpsc::channel(1024);
-        tokio::spawn(run(connection, queue));
+        let task = Task {
+            tx: Tx {
+                inner: Inner::Sqlite(connection),
+            },
+            queue,
+            deadline,
+            limit,
+            last: 0,
+        };
+        tokio::spawn(task.run());
         Self { jobs }
     }
 
-    async fn submit<T, F>(&self, work: F) -> Result<T, StoreError>
+    async fn submit<T, F>(&self, work: F, unhurried: bool) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: for<'a> Fn(&'a Tx) -> Work<'a, T> + Send + Sync + 'static,
     {
         let (to, answer) = oneshot::channel();
-        let job = Box::new(Typed { work, result: None, to });
+        let job = Box::new(Typed {
+            work,
+            unhurried,
+            result: None,
+            to,
+        });
         let stopped = || StoreError::Unavailable("the writer has stopped".into());
         self.jobs.send(job).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 }
 
-async fn run(connection: DatabaseConnection, mut queue: mpsc::Receiver<Box<dyn Job>>) {
-    let tx = Tx {
-        inner: Inner::Sqlite(connection),
-    };
-    while let Some(first) = queue.recv().await {
-        group(&tx, first, &mut queue).await;
-    }
+/// The one who writes.
+struct Task {
+    tx: Tx,
+    queue: mpsc::Receiver<Box<dyn Job>>,
+    deadline: Deadline,
+    /// How long a job may take.
+    limit: Duration,
+    /// How many jobs the last group had.
+    last: usize,
 }
 
-/// Runs jobs as long as some wait, then commits them together and answers them all.
-async fn group(tx: &Tx, first: Box<dyn Job>, queue: &mut mpsc::Receiver<Box<dyn Job>>) {
-    if let Err(error) = tx.batch("begin immediate").await {
-        first.answer(Some(error));
-        return;
-    }
-    let start = Instant::now();
-    let mut done = Vec::new();
-    let mut next = Some(first);
-    let mut lost = None;
-    while let Some(mut job) = next.take() {
-        let outcome = savepoint(tx, job.as_mut()).await;
-        done.push(job);
-        if let Err(error) = outcome {
-            lost = Some(error);
-            break;
+impl Task {
+    async fn run(mut self) {
+        while let Some(first) = self.queue.recv().await {
+            self.group(first).await;
         }
-        if done.len() < GROUP_JOBS && start.elapsed() < GROUP_TIME {
-            next = queue.try_recv().ok();
-            if next.is_none() {
-                // Those who were answered a moment ago may be about to write again: let them.
-                tokio::task::yield_now().await;
-                next = queue.try_recv().ok();
+    }
+
+    /// Runs jobs as long as some wait, then commits them together and answers them all.
+    async fn group(&mut self, first: Box<dyn Job>) {
+        if let Err(error) = self.tx.batch("begin immediate").await {
+            first.answer(Some(error));
+            return;
+        }
+        let start = Instant::now();
+        let mut done = Vec::new();
+        let mut next = Some(first);
+        let mut lost = None;
+        while let Some(mut job) = next.take() {
+            let outcome = self.savepoint(job.as_mut()).await;
+            done.push(job);
+            if let Err(error) = outcome {
+                lost = Some(error);
+                break;
+            }
+            if done.len() < GROUP_JOBS && start.elapsed() < GROUP_TIME {
+                next = self.next(done.len()).await;
             }
         }
-    }
-    if lost.is_none() {
-        lost = tx.batch("commit").await.err();
-    }
-    let Some(error) = lost else {
-        done.into_iter().for_each(|job| job.answer(None));
-        return;
-    };
-    // The group is lost (no room, an error of the disk, a deferred constraint). No one was answered yet, so each may run again, alone.
-    tracing::warn!(jobs = done.len(), %error, "a group commit failed; its jobs run again one by one");
-    let _ = tx.batch("rollback").await;
-    for mut job in done {
-        let failed = alone(tx, job.as_mut()).await.err();
-        if failed.is_some() {
-            let _ = tx.batch("rollback").await;
+        self.last = done.len();
+        if lost.is_none() {
+            lost = self.tx.batch("commit").await.err();
         }
-        job.answer(failed);
+        let Some(error) = lost else {
+            done.into_iter().for_each(|job| job.answer(None));
+            return;
+        };
+        // The group is lost (no room, an error of the disk, a statement that was broken off). No one was answered yet, so each may run
+        // again, alone; but not the one that was too slow.
+        tracing::warn!(jobs = done.len(), %error, "a group commit failed; its jobs run again one by one");
+        let _ = self.tx.batch("rollback").await;
+        for mut job in done {
+            if job.was_late() {
+                job.answer(None);
+                continue;
+            }
+            let failed = self.alone(job.as_mut()).await.err();
+            if failed.is_some() {
+                let _ = self.tx.batch("rollback").await;
+            }
+            let failed = if job.was_late() { None } else { failed };
+            job.answer(failed);
+        }
     }
-}
 
-/// Runs a job in a savepoint. An error means that the group's transaction is lost, not that the job's work erred.
-async fn savepoint(tx: &Tx, job: &mut dyn Job) -> Result<(), StoreError> {
-    tx.batch("savepoint job").await?;
-    if job.run(tx).await {
-        tx.batch("release job").await
-    } else {
-        tx.batch("rollback to job; release job").await
+    /// The next job of a group that has so many.
+    async fn next(&mut self, so_far: usize) -> Option<Box<dyn Job>> {
+        if let Ok(job) = self.queue.try_recv() {
+            return Some(job);
+        }
+        tokio::task::yield_now().await;
+        if self.last >= BUSY && so_far < self.last {
+            return tokio::time::timeout(Duration::from_millis(1), self.queue.recv())
+                .await
+                .ok()
+                .flatten();
+        }
+        self.queue.try_recv().ok()
     }
-}
 
-async fn alone(tx: &Tx, job: &mut dyn Job) -> Result<(), StoreError> {
-    tx.batch("begin immediate").await?;
-    savepoint(tx, job).await?;
-    tx.batch("commit").await
+    /// Runs a job in a savepoint. An error means that the group's transaction is lost, not that the job's work erred.
+    async fn savepoint(&self, job: &mut dyn Job) -> Result<(), StoreError> {
+        self.tx.batch("savepoint job").await?;
+        self.deadline.set((!job.is_unhurried()).then_some(self.limit));
+        let keep = job.run(&self.tx, self.limit).await;
+        self.deadline.set(None);
+        if keep {
+            self.tx.batch("release job").await
+        } else {
+            self.tx.batch("rollback to job; release job").await
+        }
+    }
+
+    async fn alone(&self, job: &mut dyn Job) -> Result<(), StoreError> {
+        self.tx.batch("begin immediate").await?;
+        self.savepoint(job).await?;
+        self.tx.batch("commit").await
+    }
 }

@@ -8,6 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
 
+use crate::store::tx::Deadline;
 use crate::store::{StoreConfig, StoreError};
 
 /// Opens a pool on Postgres, at once: a wrong URL shows here.
@@ -94,7 +95,8 @@ pub async fn try_session_lock(config: &StoreConfig, key: i64) -> Result<Option<S
 }
 
 /// Opens a pool of so many connections on the SQLite file, which is made when it is not there.
-pub async fn sqlite(config: &StoreConfig, connections: u32) -> Result<DatabaseConnection, StoreError> {
+/// With a deadline, their statements are broken off ([`StoreError::Timeout`]) when it has passed.
+pub(crate) async fn sqlite(config: &StoreConfig, connections: u32, deadline: Option<Deadline>) -> Result<DatabaseConnection, StoreError> {
     let path = config.sqlite_path().unwrap_or_default();
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -115,7 +117,19 @@ pub async fn sqlite(config: &StoreConfig, connections: u32) -> Result<DatabaseCo
         .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
-        .after_connect(|connection, _| Box::pin(register_functions(connection)))
+        .after_connect(move |connection, _| {
+            let deadline = deadline.clone();
+            Box::pin(async move {
+                if let Some(deadline) = deadline {
+                    // Every so many instructions, a millisecond or so.
+                    connection
+                        .lock_handle()
+                        .await?
+                        .set_progress_handler(20_000, move || !deadline.has_passed());
+                }
+                register_functions(connection).await
+            })
+        })
         .connect_with(options)
         .await?;
     Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))

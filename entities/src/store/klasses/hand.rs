@@ -1,6 +1,7 @@
 //! The hand that changes an org's tables: one at a time per org, in this process and among all nodes.
 
 use std::collections::HashMap;
+use std::fs::{File, TryLockError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(crate) struct Hand {
     org: OrgId,
     /// Postgres: the lock's session is also the one that runs the steps: without time limit, outside a transaction.
     session: Option<SessionLock>,
+    /// SQLite: a lock on a file beside the database, for there may be another process (`klio klass apply`). It goes with the process.
+    _file: Option<File>,
     _here: OwnedMutexGuard<()>,
 }
 
@@ -50,11 +53,26 @@ impl Store {
     /// Waits until no one else changes the org's klasses.
     pub(crate) async fn hand(&self, org: OrgId) -> Result<Hand, StoreError> {
         let here = self.here(org).lock_owned().await;
-        let session = match self.0.dialect {
-            Dialect::Postgres => Some(pool::session_lock(&self.0.config, org_lock(org) ^ CHANGE).await?),
-            Dialect::Sqlite => None,
-        };
-        Ok(Hand { org, session, _here: here })
+        if self.0.dialect == Dialect::Postgres {
+            let session = pool::session_lock(&self.0.config, org_lock(org) ^ CHANGE).await?;
+            return Ok(Hand {
+                org,
+                session: Some(session),
+                _file: None,
+                _here: here,
+            });
+        }
+        loop {
+            if let Some(file) = self.lock_file(org)? {
+                return Ok(Hand {
+                    org,
+                    session: None,
+                    _file: Some(file),
+                    _here: here,
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// `None` when someone else is at it.
@@ -62,38 +80,80 @@ impl Store {
         let Ok(here) = self.here(org).try_lock_owned() else {
             return Ok(None);
         };
-        let session = match self.0.dialect {
-            Dialect::Postgres => match pool::try_session_lock(&self.0.config, org_lock(org) ^ CHANGE).await? {
-                Some(session) => Some(session),
-                None => return Ok(None),
-            },
-            Dialect::Sqlite => None,
+        let (session, file) = match self.0.dialect {
+            Dialect::Postgres => (pool::try_session_lock(&self.0.config, org_lock(org) ^ CHANGE).await?, None),
+            Dialect::Sqlite => (None, self.lock_file(org)?),
         };
-        Ok(Some(Hand { org, session, _here: here }))
+        Ok((session.is_some() || file.is_some()).then_some(Hand {
+            org,
+            session,
+            _file: file,
+            _here: here,
+        }))
+    }
+
+    /// SQLite: the lock among processes, if it is free.
+    fn lock_file(&self, org: OrgId) -> Result<Option<File>, StoreError> {
+        let path = format!(
+            "{}-klasses-{}.lock",
+            self.0.config.sqlite_path().unwrap_or_default(),
+            org.0.simple()
+        );
+        let cannot = |e: std::io::Error| StoreError::Unavailable(format!("{path}: {e}"));
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(cannot)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(e)) => Err(cannot(e)),
+        }
     }
 
     /// Runs a step. Safe to run again.
     pub(crate) async fn step(&self, hand: &mut Hand, step: &Step) -> Result<(), StoreError> {
         tracing::debug!(org = %hand.org.0, step = step.describe(), "klass change");
-        for sql in step.sql(self.0.dialect) {
-            match &mut hand.session {
-                Some(session) => on_postgres(session, &sql).await?,
-                None => self.on_sqlite(sql).await?,
+        let all = step.sql(self.0.dialect);
+        let Some(session) = &mut hand.session else {
+            return self.on_sqlite(all).await;
+        };
+        // What needs no guard goes together: a table and its indexes are one transaction.
+        let mut rest = all.as_slice();
+        while let Some(first) = rest.first() {
+            let plain = rest.iter().take_while(|s| s.unless.is_none() && !s.alone).count();
+            if plain > 1 {
+                let text: Vec<&str> = rest[..plain].iter().map(|s| s.text.as_str()).collect();
+                let together = Sql {
+                    text: text.join("; "),
+                    unless: None,
+                    alone: false,
+                };
+                on_postgres(session, &together).await?;
+            } else {
+                on_postgres(session, first).await?;
             }
+            rest = &rest[plain.max(1)..];
         }
         Ok(())
     }
 
-    async fn on_sqlite(&self, sql: Sql) -> Result<(), StoreError> {
-        self.transact(move |tx| {
-            let sql = sql.clone();
+    async fn on_sqlite(&self, all: Vec<Sql>) -> Result<(), StoreError> {
+        self.transact_unhurried(move |tx| {
+            let all = all.clone();
             Box::pin(async move {
-                if let Some(unless) = sql.unless
-                    && tx.query_one(unless, vec![]).await?.is_some()
-                {
-                    return Ok(());
+                for sql in all {
+                    let done = match sql.unless {
+                        Some(unless) => tx.query_one(unless, vec![]).await?.is_some(),
+                        None => false,
+                    };
+                    if !done {
+                        tx.batch(&sql.text).await?;
+                    }
                 }
-                tx.batch(&sql.text).await
+                Ok(())
             })
         })
         .await

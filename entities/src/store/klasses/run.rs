@@ -20,7 +20,8 @@ use uuid::Uuid;
 use super::data::{self, Work};
 use super::hand::Hand;
 use crate::klass::definition::Stored;
-use crate::klass::{OrgId, Registry, resolve};
+use crate::klass::fault::Code;
+use crate::klass::{Fault, OrgId, Registry, resolve};
 use crate::store::cursor::{Cursor, StreamPosition, stream_hash};
 use crate::store::ddl::{self, TableSpec};
 use crate::store::ddl_steps::{self, Step, Steps};
@@ -128,7 +129,12 @@ impl Store {
                         faults.extend(work.duplicates(self).await?);
                     }
                     data::gather(faults)?;
-                    return Err(error);
+                    let fault = Fault::new(
+                        Code::Duplicate,
+                        ["klasses"],
+                        format!("{} is not possible: some share their values", step.describe()),
+                    );
+                    return Err(fault.remedy("make those values differ first").into());
                 }
                 Err(error) => return Err(error),
             }
@@ -138,7 +144,7 @@ impl Store {
         let run = change.clone();
         let identity = self.identity().await?;
         let appended = self
-            .transact(move |tx| {
+            .transact_unhurried(move |tx| {
                 let run = run.clone();
                 Box::pin(async move { switch(tx, &run).await })
             })

@@ -201,3 +201,51 @@ async fn a_deadlock_is_tried_again() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_too_long_is_stopped_and_no_one_else() {
+    each(|fresh| async move {
+        let mut config = fresh.config.clone();
+        config.statement_timeout = std::time::Duration::from_millis(400);
+        let store = crate::store::Store::open(&config).await.unwrap();
+        let endless = match store.dialect() {
+            Dialect::Sqlite => "insert into stream_head (org_id, stream, seq) with recursive n(i) as (select 1 union all select i + 1 from n) select $1, 's' || i, 1 from n",
+            Dialect::Postgres => "insert into stream_head (org_id, stream, seq) select $1, 's' || i, 1 from generate_series(1, 1000000000) i",
+        };
+        let slow = {
+            let store = store.clone();
+            tokio::spawn(async move {
+                store.transact(move |tx| Box::pin(async move { tx.execute(endless, vec![uuid::Uuid::nil().into()]).await })).await
+            })
+        };
+        let mut others = Vec::new();
+        for i in 0..20i64 {
+            let store = store.clone();
+            others.push(tokio::spawn(async move {
+                store
+                    .transact(move |tx| {
+                        Box::pin(async move {
+                            tx.execute(
+                                "insert into stream_head (org_id, stream, seq) values ($1, $2, $3)",
+                                vec![uuid::Uuid::nil().into(), format!("other{i}").into(), i.into()],
+                            )
+                            .await
+                        })
+                    })
+                    .await
+            }));
+        }
+        assert!(matches!(slow.await.unwrap(), Err(StoreError::Timeout)));
+        for other in others {
+            assert_eq!(other.await.unwrap().unwrap(), 1);
+        }
+        let rows = store.select("select count(*) from stream_head", vec![]).await.unwrap();
+        assert_eq!(rows[0].try_get_by_index::<i64>(0).unwrap(), 20);
+        // Work that waits for something else than the database is stopped as well (Postgres: the caller's own affair).
+        if store.dialect() == Dialect::Sqlite {
+            let stuck = store.transact::<(), _>(|_| Box::pin(std::future::pending())).await;
+            assert!(matches!(stuck, Err(StoreError::Timeout)));
+        }
+    })
+    .await;
+}
