@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod http;
 pub mod logs;
 pub mod metrics;

@@ -14,6 +14,7 @@ use klio_entities::tables::org;
 use crate::config::{Config, ConfigError};
 use crate::{StartError, logs};
 
+mod demo;
 mod doctor;
 mod klass;
 mod migrate;
@@ -25,6 +26,7 @@ mod token;
 
 const HELP: &str = "\
 First steps:
+  klio demo                                   a shop to try things on, with nothing to set up
   klio org create acme                        an org, the home of klasses and objects
   klio token create --org acme --role admin   prints a token, once
   klio serve                                  then open http://127.0.0.1:4000
@@ -53,6 +55,8 @@ struct Cli {
 enum Command {
     /// Serve GraphQL over HTTP and WebSocket, until SIGTERM or SIGINT.
     Serve(serve::Serve),
+    /// Serve a shop to try things on, on an embedded database.
+    Demo(demo::DemoCommand),
     /// Bring the database's tables up to date.
     Migrate(migrate::Migrate),
     /// Compare the database with the klasses and the log with itself; mend what differs.
@@ -146,6 +150,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let config = Config::load(cli.config.as_deref(), &cli.sets)?;
     match cli.command {
         Command::Serve(command) => block_on(&config, true, command.run(config.clone())),
+        Command::Demo(command) => block_on(&config, true, command.run(config.clone())),
         Command::Migrate(command) => block_on(&config, false, command.run(&config)),
         Command::Doctor(command) => block_on(&config, false, command.run(&config)),
         Command::Klass(command) => block_on(&config, false, command.run(&config)),
