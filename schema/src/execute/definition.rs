@@ -274,69 +274,6 @@ pub fn doubles(input: &Json) -> Vec<Vec<String>> {
     out
 }
 
-/// A definition with a patch laid over it: what the patch does not say stays, null clears, a property or relationship that it says
-/// takes the place of the one of that name (or of the name that it had before), or is added; then the removals.
-pub fn patched(mut base: Json, patch: &Json) -> Json {
-    let (Json::Object(out), Json::Object(given)) = (&mut base, patch) else {
-        return base;
-    };
-    let said = from_input(patch);
-    for (name, value) in given {
-        match (name.as_str(), value) {
-            ("removeProperties" | "removeRelationships", _) => {}
-            ("properties" | "relationships", Json::Array(_)) => {
-                let new = said.get(name).and_then(Json::as_object).cloned().unwrap_or_default();
-                let old = out.get(name).and_then(Json::as_object).cloned().unwrap_or_default();
-                out.insert(name.clone(), Json::Object(merged(old, new)));
-            }
-            (_, Json::Null) => {
-                out.remove(name);
-            }
-            _ => {
-                out.insert(name.clone(), said.get(name).cloned().unwrap_or(Json::Null));
-            }
-        }
-    }
-    for (list, of) in [("removeProperties", "properties"), ("removeRelationships", "relationships")] {
-        let names = given
-            .get(list)
-            .and_then(Json::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Json::as_str);
-        if let Some(Json::Object(there)) = out.get_mut(of) {
-            for name in names {
-                there.shift_remove(name);
-            }
-        }
-    }
-    base
-}
-
-/// Keeps the order: what is replaced stays in its place, what is new comes last.
-fn merged(old: Fields, mut new: Fields) -> Fields {
-    let before = |value: &Json, name: &str| {
-        value
-            .get("formerly")
-            .and_then(Json::as_array)
-            .is_some_and(|names| names.iter().any(|n| n.as_str() == Some(name)))
-    };
-    let mut out = Fields::new();
-    for (name, value) in old {
-        let taker = if new.contains_key(&name) {
-            Some(name.clone())
-        } else {
-            new.iter().find(|(_, v)| before(v, &name)).map(|(n, _)| n.clone())
-        };
-        match taker.and_then(|taker| new.shift_remove_entry(&taker)) {
-            Some((name, value)) => out.insert(name, value),
-            None => out.insert(name, value),
-        };
-    }
-    out.extend(new);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,34 +303,5 @@ mod tests {
     fn doubles_are_found_at_any_depth() {
         let input = json!({"properties": [{"name": "a"}, {"name": "b", "parts": [{"name": "x"}, {"name": "x"}]}, {"name": "a"}]});
         assert_eq!(doubles(&input), [vec!["properties", "b", "parts", "x"], vec!["properties", "a"]]);
-    }
-
-    #[test]
-    fn a_patch_replaces_adds_renames_clears_and_removes() {
-        let base = json!({
-            "name": "order", "icon": "box", "color": "#fff",
-            "properties": {"a": {"kind": "string"}, "b": {"kind": "string"}, "c": {"kind": "text"}},
-        });
-        let patch = json!({
-            "icon": null, "title": "{a}",
-            "properties": [
-                {"name": "d", "kind": "integer"},
-                {"name": "bee", "kind": "string", "formerly": ["b"]},
-                {"name": "a", "kind": "string", "indexed": true},
-            ],
-            "removeProperties": ["c"],
-        });
-        let out = patched(base, &patch);
-        let names: Vec<_> = out["properties"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(name, _)| name.as_str())
-            .collect();
-        assert_eq!(names, ["a", "bee", "d"]);
-        assert_eq!(out["properties"]["a"], json!({"kind": "string", "indexed": true}));
-        assert_eq!(out.get("icon"), None);
-        assert_eq!(out["color"], "#fff");
-        assert_eq!(out["title"], "{a}");
     }
 }

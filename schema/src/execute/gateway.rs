@@ -21,7 +21,8 @@ use crate::plan::coerce::{Variables, coerce_variables};
 use crate::plan::{Document, Plan, Root, Work, cost, root};
 use crate::validate::validate;
 
-/// The gateway: answers requests of every org.
+/// The gateway: answers requests of every org. Clones are the same gateway.
+#[derive(Clone)]
 pub struct Gateway {
     /// The store.
     pub store: Store,
@@ -29,7 +30,7 @@ pub struct Gateway {
     pub catalog: Arc<Catalog>,
     /// The limits.
     pub limits: Limits,
-    buckets: Buckets,
+    buckets: Arc<Buckets>,
 }
 
 /// A request that may run.
@@ -53,7 +54,7 @@ const VARIANTS: usize = 8;
 impl Gateway {
     /// A gateway over a store.
     pub fn new(store: Store, catalog: Arc<Catalog>, limits: Limits) -> Self {
-        let buckets = Buckets::new(limits.bucket, limits.refill);
+        let buckets = Arc::new(Buckets::new(limits.bucket, limits.refill));
         Self {
             store,
             catalog,
@@ -96,7 +97,7 @@ impl Gateway {
         if let Some(answer) = self.introspection_alone(&request, &prepared, &mut stats).await {
             return answer;
         }
-        self.run(actor, prepared, stats).await
+        self.run(actor, &request, prepared, stats).await
     }
 
     /// What sort of operation a request asks for, so that a way in can tell a subscription before it is run.
@@ -206,7 +207,7 @@ impl Gateway {
         })
     }
 
-    async fn run(&self, actor: &Actor, prepared: Prepared, mut stats: Stats) -> Answer {
+    async fn run(&self, actor: &Actor, request: &Request, prepared: Prepared, mut stats: Stats) -> Answer {
         let run = Run::new(
             &self.store,
             &prepared.schema,
@@ -221,7 +222,7 @@ impl Gateway {
             Err(error) => return refused(vec![error], stats),
         };
         let told = match plan.kind {
-            OperationType::Mutation => super::mutate(&run, plan).await,
+            OperationType::Mutation => self.mutate(&run, plan, request).await,
             _ => run.query(plan).await,
         };
         stats.statements = run.statements.load(Ordering::Relaxed);
@@ -251,7 +252,7 @@ impl Gateway {
     }
 
     /// Takes what the operation may cost out of the actor's bucket.
-    fn charge(&self, run: &Run<'_>, plan: &Plan, actor: &Actor) -> Result<u64, Error> {
+    pub(super) fn charge(&self, run: &Run<'_>, plan: &Plan, actor: &Actor) -> Result<u64, Error> {
         let requested = cost::points(plan.roots.iter().fold(0, |sum, root| sum.saturating_add(run.tenths(root))));
         if requested > self.limits.cost {
             return Err(Error::new(

@@ -257,6 +257,9 @@ impl<'a> Inputs<'a> {
         };
         let before = self.faults.len();
         let item = self.item(klass, input, ty, value, fields, path);
+        if self.faults.len() > before {
+            return;
+        }
         let change = match verb {
             "connect" => self.one_key(item.keys, path).map(|key| LinkChange::Connect {
                 klass: klass.clone(),
@@ -278,9 +281,7 @@ impl<'a> Inputs<'a> {
             }),
             _ => None,
         };
-        if self.faults.len() == before {
-            out.extend(change);
-        }
+        out.extend(change);
     }
 
     /// Gathers an item by the meanings of its fields, wherever the schema puts them: keys, the link's properties, the object itself.
@@ -445,3 +446,6 @@ fn brief(text: &str) -> String {
         text.chars().take(60).chain(['…']).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

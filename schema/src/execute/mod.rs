@@ -4,9 +4,12 @@ pub mod bucket;
 pub mod change;
 pub mod definition;
 pub mod gateway;
+pub mod follow;
 pub mod gather;
 pub mod input;
+pub mod klass;
 pub mod leaf;
+pub mod mutate;
 pub mod record;
 pub mod run;
 pub mod tape;
@@ -15,14 +18,14 @@ pub mod write;
 use bytes::Bytes;
 use klio_entities::klass::OrgId;
 use klio_entities::store::Store;
+use klio_entities::store::event::Source;
 use serde_json::{Map, Value as Json};
 
-use crate::error::{Code, Error};
-use crate::plan::Plan;
+use crate::error::Error;
 
 pub use async_graphql_parser::types::OperationType;
 pub use gateway::Gateway;
-use run::{Run, Told};
+use run::store_error;
 
 /// A GraphQL request, whatever way it came in.
 #[derive(Clone, Debug, Default)]
@@ -73,12 +76,11 @@ pub struct Allow {
 }
 
 /// Where an org's log stands, as a cursor.
-pub(crate) async fn position(_store: &Store, _org: OrgId) -> Result<String, Error> {
-    Err(Error::new(Code::Unavailable, "The log cannot be read yet."))
+pub(crate) async fn position(store: &Store, org: OrgId) -> Result<String, Error> {
+    let identity = store.identity().await.map_err(store_error)?;
+    let head = store.head(org, &Source::Org).await.map_err(store_error)?;
+    Ok(identity.encode(org, &head))
 }
 
-/// Runs the root fields of a mutation, one after another.
-pub(crate) async fn mutate(_run: &Run<'_>, plan: &Plan) -> Vec<Told> {
-    let error = || Error::new(Code::Unavailable, "Mutations cannot be run yet.");
-    plan.roots.iter().map(|root| Told::failed(root, error())).collect()
-}
+#[cfg(test)]
+mod write_tests;
