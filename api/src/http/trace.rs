@@ -148,6 +148,20 @@ pub fn operation(answer: &Answer, actor: &Actor, took: Duration) {
     );
 }
 
+/// The line of a subscription that has begun.
+pub fn subscription(operation: Option<String>, actor: &Actor, took: Duration) {
+    tracing::info!(
+        target: "klio::request",
+        method = "WS",
+        path = "/graphql",
+        kind = "subscription",
+        ms = milliseconds(took),
+        operation,
+        actor = %actor.id,
+        "request"
+    );
+}
+
 /// To the hundredth.
 fn milliseconds(took: Duration) -> f64 {
     (took.as_secs_f64() * 100_000.0).round() / 100.0

@@ -89,8 +89,9 @@ impl Drop for Place {
 pub fn upgrade(app: &Arc<App>, upgrade: WebSocketUpgrade, headers: &HeaderMap) -> Response {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let (origin, host) = (text(header::ORIGIN), text(header::HOST));
-    if !negotiate::origin_allowed(origin, host, &app.config.websocket.origins) {
-        let why = "Web pages of this origin may not open a socket here; the setting websocket.origins lists those that may.";
+    let lists = [&app.config.websocket.origins, &app.config.http.cors_origins];
+    if !lists.iter().any(|list| negotiate::origin_allowed(origin, host, list)) {
+        let why = "Web pages of this origin may not open a socket here; the settings websocket.origins and http.cors_origins list those that may.";
         return Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", why).response(Media::Json);
     }
     let place = if app.is_draining() {
