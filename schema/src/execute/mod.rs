@@ -84,3 +84,6 @@ pub(crate) async fn position(store: &Store, org: OrgId) -> Result<String, Error>
 
 #[cfg(test)]
 mod write_tests;
+
+#[cfg(test)]
+mod query_tests;
