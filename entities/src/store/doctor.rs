@@ -48,7 +48,7 @@ impl Store {
         self.open_changes(org, mend, &mut findings).await?;
         let registry = self.fresh_registry(org).await?;
         self.tables(org, &registry, mend, &mut findings).await?;
-        self.nulls(org, &registry, &mut findings).await?;
+        self.nulls(&registry, &mut findings).await?;
         self.streams(org, mend, &mut findings).await?;
         self.contact_points(org, mend, &mut findings).await?;
         Ok(findings)
@@ -306,7 +306,7 @@ impl Store {
     }
 
     /// Objects without a value that they must have.
-    async fn nulls(&self, org: OrgId, registry: &Registry, findings: &mut Vec<Finding>) -> Result<(), StoreError> {
+    async fn nulls(&self, registry: &Registry, findings: &mut Vec<Finding>) -> Result<(), StoreError> {
         let dialect = self.dialect();
         for klass in &registry.klasses {
             let required: Vec<_> = klass
@@ -324,7 +324,7 @@ impl Store {
                 .collect();
             // A column that is missing was told already.
             let Ok(rows) = self
-                .select(
+                .select_unhurried(
                     &format!("select {} from {table} where deleted_at is null", counts.join(", ")),
                     vec![],
                 )
@@ -344,7 +344,6 @@ impl Store {
                 }
             }
         }
-        let _ = org;
         Ok(())
     }
 
@@ -354,7 +353,7 @@ impl Store {
              (select stream, max(seq) as last, count(*) as n from event where org_id = $1 group by stream) e \
              left join stream_head h on h.org_id = $1 and h.stream = e.stream \
              where h.seq is null or h.seq <> e.last or e.n <> e.last - h.floor order by 1 limit 1000";
-        for row in self.select(sql, vec![org.0.into()]).await? {
+        for row in self.select_unhurried(sql, vec![org.0.into()]).await? {
             let int = |i: usize| {
                 row.try_get_by_index::<Option<i64>>(i)
                     .map_err(|e| StoreError::Corrupt(e.to_string()))

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
-use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, TransactionTrait};
 use serde_json::Value as Json;
 
 use super::{Dialect, Store, StoreError, ddl, ddl_steps};
@@ -43,8 +43,11 @@ pub struct ChangeOptions<'a> {
     /// Do it although clients break or data is lost.
     pub force: bool,
     /// What else must hold of the registry that comes of it (names that collide in the schema).
-    pub extra_check: Option<&'a (dyn Fn(&Registry) -> Vec<Fault> + Sync)>,
+    pub extra_check: Option<Check<'a>>,
 }
+
+/// A question to a registry, answered with what is wrong with it.
+pub type Check<'a> = &'a (dyn Fn(&Registry) -> Vec<Fault> + Sync);
 
 /// What became of a change of klasses.
 #[derive(Clone, Debug)]
@@ -233,6 +236,20 @@ impl Store {
             )
             .await?;
         definitions_of(&rows)
+    }
+
+    /// The same without the time limit of requests.
+    pub(crate) async fn select_unhurried(&self, sql: &str, values: Vec<sea_orm::Value>) -> Result<Vec<QueryResult>, StoreError> {
+        if self.0.dialect == Dialect::Sqlite {
+            return self.select(sql, values).await;
+        }
+        let tx = self.0.connection.begin().await?;
+        tx.execute_unprepared("set local statement_timeout = 0").await?;
+        let rows = tx
+            .query_all_raw(Statement::from_sql_and_values(DbBackend::Postgres, sql, values))
+            .await?;
+        tx.commit().await?;
+        Ok(rows)
     }
 
     pub(crate) async fn select(&self, sql: &str, values: Vec<sea_orm::Value>) -> Result<Vec<QueryResult>, StoreError> {

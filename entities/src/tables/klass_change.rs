@@ -21,7 +21,7 @@ pub struct Model {
     pub error: Option<String>,
     /// When it was asked for.
     pub created_at: DateTimeUtc,
-    /// When it was done or undone.
+    /// When it was switched; then, when it was done or undone.
     pub finished_at: Option<DateTimeUtc>,
 }
 

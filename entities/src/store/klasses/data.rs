@@ -199,7 +199,7 @@ impl Place<'_> {
 
     async fn rows(&self, sql: &str, values: Vec<sea_orm::Value>) -> Result<Vec<QueryResult>, StoreError> {
         match self {
-            Place::Store(store) => store.select(sql, values).await,
+            Place::Store(store) => store.select_unhurried(sql, values).await,
             Place::Tx(tx) => tx.query(sql, values).await,
         }
     }
@@ -365,6 +365,7 @@ impl Work {
         ])
     }
 
+    /// In batches by id; in the switch in one statement, for there are few left.
     async fn fill(&self, place: Place<'_>, org: OrgId, to: &Property, value: &Value) -> Result<Vec<Fault>, StoreError> {
         let dialect = place.dialect();
         let columns = cell::columns(&to.kind, &to.column);
@@ -380,31 +381,56 @@ impl Work {
             .collect();
         let names: Vec<String> = columns.iter().map(|(c, _)| quote(c)).collect();
         let (table, column) = (self.table().sql(dialect), quote(&to.column));
-        let (sql, values) = match self.home {
+        let base = Name::from(&self.klass.table).sql(dialect);
+        let (fill, mut values) = match self.home {
             Home::Table => {
                 let set: Vec<String> = names.iter().zip(&taken).map(|(n, v)| format!("{n} = {v}")).collect();
-                let sql = format!(
-                    "update {table} set {} where id in (select id from {table} where {column} is null limit {BATCH})",
-                    set.join(", ")
-                );
-                (sql, vec![json])
+                (
+                    format!("update {table} as b set {} where b.{column} is null", set.join(", ")),
+                    vec![json],
+                )
             }
             Home::Extension => {
-                let base = Name::from(&self.klass.table).sql(dialect);
-                let set: Vec<String> = names.iter().map(|n| format!("{n} = excluded.{n}")).collect();
                 let sql = format!(
                     "insert into {table} (id, {}) select b.id, {} from {base} b where b.org_id = $2 \
-                     and not exists (select 1 from {table} t where t.id = b.id and t.{column} is not null) limit {BATCH} \
-                     on conflict (id) do update set {}",
+                     and not exists (select 1 from {table} t where t.id = b.id and t.{column} is not null)",
                     names.join(", "),
                     taken.join(", "),
-                    set.join(", ")
                 );
                 (sql, vec![json, org.0.into()])
             }
         };
-        while place.execute(sql.clone(), values.clone()).await? > 0 {}
-        Ok(vec![])
+        let end = match self.home {
+            Home::Table => String::new(),
+            Home::Extension => {
+                let set: Vec<String> = names.iter().map(|n| format!("{n} = excluded.{n}")).collect();
+                format!(" on conflict (id) do update set {}", set.join(", "))
+            }
+        };
+        if matches!(place, Place::Tx(_)) {
+            place.execute(format!("{fill}{end}"), values).await?;
+            return Ok(vec![]);
+        }
+        let n = values.len();
+        let batch = format!("{fill} and b.id > ${} and b.id <= ${}{end}", n + 1, n + 2);
+        let (next, own) = match self.home {
+            Home::Table => ("where b.id > $1", vec![]),
+            Home::Extension => ("where b.id > $1 and b.org_id = $2", vec![org.0.into()]),
+        };
+        let next = format!("select b.id from {base} b {next} order by b.id limit 1 offset {}", BATCH - 1);
+        let mut from = Uuid::nil();
+        loop {
+            let mut asked: Vec<sea_orm::Value> = vec![from.into()];
+            asked.extend(own.iter().cloned());
+            let to = ids(&place.rows(&next, asked).await?)?.first().copied();
+            values.truncate(n);
+            values.extend([from.into(), to.unwrap_or(Uuid::max()).into()]);
+            place.execute(batch.clone(), values.clone()).await?;
+            match to {
+                Some(to) => from = to,
+                None => return Ok(vec![]),
+            }
+        }
     }
 
     /// Only in the switch: until then no one expects such entries.

@@ -279,7 +279,9 @@ impl Store {
                     }
                 }
                 _ => {
-                    let age = (Utc::now() - row.created_at).to_std().unwrap_or_default();
+                    let age = (Utc::now() - row.finished_at.unwrap_or(row.created_at))
+                        .to_std()
+                        .unwrap_or_default();
                     let left = self.0.config.klass_grace.saturating_sub(age);
                     self.settle_down(hand, row.id, &plan, left).await?;
                     if !left.is_zero() {
@@ -363,8 +365,11 @@ async fn switch(tx: &Tx, change: &Change) -> Result<Appended, StoreError> {
         vec![org.0.into(), version(&change.after).into()],
     )
     .await?;
-    tx.execute("update klass_change set state = 'switched' where id = $1", vec![change.id.into()])
-        .await?;
+    tx.execute(
+        "update klass_change set state = 'switched', finished_at = $2 where id = $1",
+        vec![change.id.into(), Utc::now().into()],
+    )
+    .await?;
     log(tx, change).await
 }
 
