@@ -4,8 +4,8 @@
 //! on other nodes are found by asking the database for the version, at most once in [`Settings::check_every`] for each org, by one request
 //! while the others go on. A request keeps the schema with which it began.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -114,10 +114,8 @@ pub struct OrgSchema {
     pub registry: Arc<Registry>,
     /// Its types.
     pub types: Types,
-    /// The same, as async-graphql has them.
-    pub dynamic: dynamic::Schema,
-    /// Its text.
-    pub sdl: Bytes,
+    dynamic: OnceLock<Result<dynamic::Schema, String>>,
+    sdl: OnceLock<Bytes>,
     /// Plans made for it.
     pub plans: Plans,
     answers: Cache<PlanKey, Bytes, ByBytes>,
@@ -145,16 +143,27 @@ impl OrgSchema {
     /// Makes the schema of a registry. Takes tens of milliseconds for hundreds of klasses: not for an async thread.
     pub fn build(registry: &Arc<Registry>, settings: &Settings) -> Result<Self, CatalogError> {
         let types = types::build(registry)?;
-        let dynamic = types::emit::emit(&types).map_err(|error| CatalogError::Types(error.to_string()))?;
-        let sdl = Bytes::from(sdl::print(&types));
         Ok(Self {
             registry: Arc::clone(registry),
             types,
-            dynamic,
-            sdl,
+            dynamic: OnceLock::new(),
+            sdl: OnceLock::new(),
             plans: Cache::new(settings.plans),
             answers: Cache::with_weighter(16, settings.introspection_bytes, ByBytes),
         })
+    }
+
+    /// The same, as async-graphql has them: for introspection. Made when first asked for.
+    pub fn dynamic(&self) -> Result<&dynamic::Schema, CatalogError> {
+        let made = self
+            .dynamic
+            .get_or_init(|| types::emit::emit(&self.types).map_err(|error| error.to_string()));
+        made.as_ref().map_err(|error| CatalogError::Types(error.clone()))
+    }
+
+    /// Its text in the schema definition language, printed when first asked for.
+    pub fn sdl(&self) -> Bytes {
+        self.sdl.get_or_init(|| Bytes::from(sdl::print(&self.types))).clone()
     }
 
     /// Answers an operation of `__schema`, `__type` and `__typename` alone: the whole response as JSON. `text` is the document's
@@ -175,12 +184,15 @@ impl OrgSchema {
         let key: PlanKey = hash.finalize().into();
         let (schema, operation) = (Arc::clone(self), operation.map(str::to_owned));
         let made = self.answers.get_or_insert_async(&key, async move {
-            tokio::task::spawn_blocking(move || introspection::answer_bytes(&schema.dynamic, document, variables, operation.as_deref()))
-                .await
+            let answered = tokio::task::spawn_blocking(move || {
+                let dynamic = schema.dynamic()?;
+                Ok(introspection::answer_bytes(dynamic, document, variables, operation.as_deref()))
+            });
+            answered.await.unwrap_or_else(|error| Err(CatalogError::Types(error.to_string())))
         });
         match made.await {
             Ok(answer) => answer,
-            // Only when the runtime shuts down or the answer was lost to a panic.
+            // Only when the types contradict themselves, or the runtime shuts down.
             Err(error) => {
                 tracing::error!(%error, "introspection was not answered");
                 introspection::UNANSWERED
@@ -260,7 +272,9 @@ impl Catalog {
         let made = tokio::task::spawn_blocking(move || OrgSchema::build(&registry, &settings)).await;
         let schema = Arc::new(made.map_err(|error| CatalogError::Types(error.to_string()))??);
         tracing::debug!(version = schema.registry.version, took = ?began.elapsed(), "schema built");
-        slot.schema.store(Some(Arc::clone(&schema)));
+        let old = slot.schema.swap(Some(Arc::clone(&schema)));
+        // Thousands of types to let go of: not on an async thread. (Requests under way keep it until they end.)
+        tokio::task::spawn_blocking(move || drop(old));
         slot.next_check.store(self.after(self.now()), Ordering::Relaxed);
         slot.done.store(wanted, Ordering::Release);
         Ok(schema)

@@ -8,6 +8,9 @@ use async_graphql::{Request, Response, ServerError, Variables, dynamic};
 use bytes::Bytes;
 use futures_util::FutureExt;
 
+use crate::types::excerpt::excerpt;
+use crate::types::model::Types;
+
 /// Given with a request as data: run it (introspection), do not stop behind validation.
 struct Introspect;
 
@@ -34,15 +37,17 @@ impl Extension for Stop {
 }
 
 /// Whether a document is valid against a schema: by async-graphql's rules, which lack some of the specification's (`validate`
-/// adds those). `variables` are as JSON gave them; `operation` is the one to run. The caller has bounded the document before.
-pub fn validate(
-    schema: &dynamic::Schema,
-    document: ExecutableDocument,
-    variables: Variables,
-    operation: Option<&str>,
-) -> Result<(), Vec<ServerError>> {
-    let mut request = Request::new("").variables(variables);
-    request.operation_name = operation.map(str::to_owned);
+/// adds those). The caller has bounded the document before.
+pub fn validate(types: &Types, document: &ExecutableDocument) -> Result<(), Vec<ServerError>> {
+    match excerpt(types, document) {
+        Ok(schema) => validate_whole(&schema, document.clone()),
+        Err(error) => Err(vec![ServerError::new(error.to_string(), None)]),
+    }
+}
+
+/// As [`validate`], against a schema as it is.
+pub(crate) fn validate_whole(schema: &dynamic::Schema, document: ExecutableDocument) -> Result<(), Vec<ServerError>> {
+    let mut request = Request::new("");
     request.set_parsed_query(document);
     let errors = now(schema, request).errors;
     if errors.is_empty() { Ok(()) } else { Err(errors) }

@@ -30,7 +30,7 @@ pub async fn sdl(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
             .response(Media::Json);
         }
     };
-    let hash = Sha256::digest(&schema.sdl);
+    let hash = Sha256::digest(schema.sdl());
     let etag = format!("\"{}\"", hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>());
     let known = super::text(&headers, header::IF_NONE_MATCH);
     if known.is_some_and(|known| known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag)) {
@@ -42,5 +42,5 @@ pub async fn sdl(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
         (header::VARY, "authorization".to_owned()),
         (header::ETAG, etag),
     ];
-    (fields, schema.sdl.clone()).into_response()
+    (fields, schema.sdl()).into_response()
 }

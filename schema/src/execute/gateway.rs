@@ -179,7 +179,7 @@ impl Gateway {
         }
         let ast = parse(text, &self.limits).map_err(|error| vec![error])?;
         limits::check_document(&ast, &self.limits).map_err(|error| vec![error])?;
-        validate(&schema.types, &schema.dynamic, &ast)?;
+        validate(&schema.types, &ast)?;
         let document = Arc::new(Document { ast });
         schema.plans.insert(key, document.clone());
         Ok(document)

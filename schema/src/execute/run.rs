@@ -156,7 +156,12 @@ impl<'a> Run<'a> {
         let variables = self.variables.values.iter().map(|(name, value)| (name.clone(), value.to_json()));
         let variables =
             async_graphql::Variables::from_json(Json::Object(variables.map(|(name, value)| (name.to_string(), value)).collect()));
-        let response = crate::introspection::answer(&self.schema.dynamic, introspect.document.clone(), variables, None);
+        let response = crate::introspection::answer(
+            self.schema.dynamic().map_err(Error::internal)?,
+            introspect.document.clone(),
+            variables,
+            None,
+        );
         if let Some(error) = response.errors.into_iter().next() {
             return Err(Error::internal(error.message));
         }

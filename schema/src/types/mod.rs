@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`model`] (what a type is and means), this page (the order of making, and who owns a name), `base` (what every
 //! schema has), `kinds` (from a property's kind to types), `object`, `aggregate`, `filter`, `input`, `roots` (what a klass adds),
-//! `timeline`, `record` (klass definitions and other records), [`emit`] (into async-graphql).
+//! `timeline`, `record` (klass definitions and other records), [`emit`] (into async-graphql, whole), `excerpt` (what a document needs).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use crate::names;
 mod aggregate;
 mod base;
 pub mod emit;
+pub(crate) mod excerpt;
 mod filter;
 mod input;
 pub(crate) mod kinds;

@@ -5,7 +5,6 @@
 mod merge;
 mod values;
 
-use async_graphql::dynamic;
 use async_graphql_parser::types::{ExecutableDocument, OperationType};
 
 use crate::error::Error;
@@ -15,8 +14,8 @@ use crate::plan::select;
 use crate::types::model::Types;
 
 /// Checks a document whose size is within the limits. All that is wrong is told.
-pub fn validate(types: &Types, schema: &dynamic::Schema, document: &ExecutableDocument) -> Result<(), Vec<Error>> {
-    if let Err(errors) = introspection::validate(schema, document.clone(), Default::default(), None) {
+pub fn validate(types: &Types, document: &ExecutableDocument) -> Result<(), Vec<Error>> {
+    if let Err(errors) = introspection::validate(types, document) {
         let errors: Vec<Error> = errors
             .into_iter()
             .filter(|error| !judged_here(&error.message))
