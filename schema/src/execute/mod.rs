@@ -3,8 +3,8 @@
 pub mod bucket;
 pub mod change;
 pub mod definition;
-pub mod gateway;
 pub mod follow;
+pub mod gateway;
 pub mod gather;
 pub mod input;
 pub mod klass;

@@ -24,8 +24,7 @@ fn types() -> Types {
 /// Compiles an operation; `Err` as JSON of the errors.
 fn plan(types: &Types, text: &str, variables: &Json) -> Result<(Plan, Variables), Vec<Error>> {
     let ast = crate::parse::parse(text, &crate::limits::Limits::default()).unwrap_or_else(|e| panic!("{}", e.message));
-    let dynamic = types::emit::emit(types).unwrap_or_else(|e| panic!("{e}"));
-    crate::validate::validate(types, &dynamic, &ast)?;
+    crate::validate::validate(types, &ast)?;
     let document = Arc::new(Document { ast });
     let (name, operation) = select(&document, None).map_err(|e| vec![e])?;
     let variables = coerce_variables(types, operation, variables.as_object().unwrap_or(&serde_json::Map::new()))?;

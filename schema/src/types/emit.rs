@@ -264,7 +264,7 @@ mod tests {
         let began = cpu();
         let types = build(&registry).unwrap_or_else(|faults| panic!("{faults}"));
         let built = cpu() - began;
-        let text = "query q($f: Klass7Filter) { klass7s(filter: $f, first: 3) { nodes { property1 parent { property2 } } totalCount } }";
+        let text = "query q($f: Klass7Filter) { klass7s(filter: $f, first: 3) { nodes { property1 parent { property2 { amount } } } totalCount } }";
         let document = async_graphql::parser::parse_query(text).unwrap_or_else(|error| panic!("{error}"));
         let began = cpu();
         crate::introspection::validate(&types, &document).unwrap_or_else(|errors| panic!("{errors:?}"));

@@ -24,7 +24,7 @@ pub(crate) fn excerpt(types: &Types, document: &ExecutableDocument) -> Result<dy
     names.document(document);
     let asks_for_schema = names.0.contains("__schema") || names.0.contains("__type");
     // An object type needs a field: one that the document cannot mean.
-    let mut filler = "_".to_owned();
+    let mut filler = "none".to_owned();
     while names.0.contains(filler.as_str()) {
         filler.push('_');
     }
