@@ -39,6 +39,9 @@ pub struct Event {
     pub seq: i64,
     /// Its place in the org's feed.
     pub feed: FeedPosition,
+    /// The place in the feed from which a reader that has got all up to this event goes on. Behind `feed` where streams had to be
+    /// put in order; what lies between may come again.
+    pub resume: FeedPosition,
     /// Its own id: the same whenever and by whatever way it is read.
     pub id: Uuid,
     /// Name of the object's klass.
@@ -156,6 +159,8 @@ pub struct Hint {
     pub streams: Vec<(String, i64)>,
     /// Klasses whose objects changed.
     pub klasses: Vec<String>,
+    /// Postgres: the transaction. The feed shows it once all transactions before it have ended.
+    pub xid: u64,
 }
 
 /// What all clones of a store know of the log.
@@ -225,7 +230,7 @@ impl Event {
         Cursor {
             epoch,
             stream: None,
-            feed: Some(self.feed),
+            feed: Some(self.resume),
         }
     }
 }
@@ -277,15 +282,17 @@ fn read_event(dialect: Dialect, org: OrgId, row: &QueryResult, from: usize) -> R
         (before, _) => before,
     };
     let depth: i32 = get(row, from + 11)?;
+    let feed = FeedPosition {
+        xid: unsigned(get::<i64>(row, from + 2)?),
+        position: get(row, from + 3)?,
+        own: 0,
+    };
     Ok(Event {
         org,
         stream: get(row, from)?,
         seq: get(row, from + 1)?,
-        feed: FeedPosition {
-            xid: unsigned(get::<i64>(row, from + 2)?),
-            position: get(row, from + 3)?,
-            own: 0,
-        },
+        feed,
+        resume: feed,
         id: get(row, from + 4)?,
         klass: get(row, from + 5)?,
         object: get::<Option<Uuid>>(row, from + 6)?.map(ObjectId),
@@ -497,11 +504,19 @@ impl Store {
     /// The last event of a stream that a place in the feed has surely seen; `None` when it is below what is kept.
     async fn stream_place(&self, org: OrgId, stream: &str, feed: &FeedPosition) -> Result<Option<i64>, StoreError> {
         let condition = match self.dialect() {
-            Dialect::Postgres => "(e.xid, e.position) > ($3::text::xid8, $4) and $5 = $5",
+            Dialect::Postgres => "(e.xid, e.position) > ($3::text::xid8, $4)",
             Dialect::Sqlite => "e.position > $4 and $3 = $3 and $5 = $5",
         };
+        // A transaction that is in the stream itself says it exactly: what it came behind there was committed before it.
+        let exact = match self.dialect() {
+            Dialect::Postgres => {
+                "(select max(e.seq) from event e where e.org_id = $1 and e.stream = $2 and e.xid = $5::text::xid8), \
+                 (select max(e.seq) from event e where e.org_id = $1 and e.stream = $2 and e.xid = $3::text::xid8), "
+            }
+            Dialect::Sqlite => "",
+        };
         let sql = format!(
-            "select coalesce((select min(e.seq) - 1 from event e where e.org_id = $1 and e.stream = $2 and {condition}), \
+            "select coalesce({exact}(select min(e.seq) - 1 from event e where e.org_id = $1 and e.stream = $2 and {condition}), \
              (select seq from stream_head where org_id = $1 and stream = $2), 0), \
              coalesce((select seq from stream_head where org_id = $1 and stream = '{FEED_FLOOR}'), 0)"
         );
@@ -513,7 +528,7 @@ impl Store {
                     stream.into(),
                     feed.xid.to_string().into(),
                     feed.position.into(),
-                    signed(feed.own).into(),
+                    feed.own.to_string().into(),
                 ],
             )
             .await?;
@@ -601,7 +616,7 @@ impl Store {
                     },
                 },
             };
-            in_stream_order(&mut events);
+            in_stream_order(&mut events, after.feed.unwrap_or(place));
             return Ok(Events::Page {
                 events,
                 cursor: Cursor {
@@ -716,21 +731,40 @@ async fn forget_batch(tx: &Tx, before: DateTime<Utc>, batch: u32) -> Result<u64,
     Ok(rows.len() as u64)
 }
 
-/// Puts the events of each stream into the stream's order, in the places that they hold together.
-fn in_stream_order(events: &mut [Arc<Event>]) {
+/// Puts the events of each stream, which are in the order of the feed behind `after`, into the stream's order, in the places that
+/// they hold together; and says of each from where a reader goes on.
+fn in_stream_order(events: &mut [Arc<Event>], after: FeedPosition) {
+    let order: Vec<FeedPosition> = events.iter().map(|event| event.feed).collect();
     let mut places: HashMap<String, Vec<usize>> = HashMap::new();
     for (i, event) in events.iter().enumerate() {
         places.entry(event.stream.clone()).or_default().push(i);
     }
+    let mut moved = false;
     for places in places.into_values() {
         let mut own: Vec<Arc<Event>> = places.iter().map(|&i| events[i].clone()).collect();
         if own.is_sorted_by_key(|event| event.seq) {
             continue;
         }
+        moved = true;
         own.sort_by_key(|event| event.seq);
         for (i, event) in places.into_iter().zip(own) {
             events[i] = event;
         }
+    }
+    if !moved && after.own == 0 {
+        return;
+    }
+    let (mut told, mut whole, mut resume) = (std::collections::BTreeSet::new(), 0, after);
+    for event in events {
+        told.insert(event.feed);
+        while order.get(whole).is_some_and(|place| told.contains(place)) {
+            resume = FeedPosition {
+                own: if after.own > order[whole].xid { after.own } else { 0 },
+                ..order[whole]
+            };
+            whole += 1;
+        }
+        Arc::make_mut(event).resume = resume;
     }
 }
 

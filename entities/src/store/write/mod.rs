@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::cursor::{Cursor, StreamPosition, stream_hash};
 use super::event::{self, Appended, EventOp, Hint, Identity, NewEvent, customer_stream, object_stream};
+use super::klasses::org_lock;
 use super::{ConstraintKind, Dialect, Store, StoreError, Tx, timeline};
 use crate::klass::draft::{Outcome, Written};
 use crate::klass::fault::Code;
@@ -78,12 +79,6 @@ struct Job {
     identity: Arc<Identity>,
     /// The last run's outcome when it was undone.
     undone: Mutex<Outcomes>,
-}
-
-/// Key of the advisory lock under which an org's klasses change (exclusive) and its objects are written (shared).
-pub fn org_lock(org: OrgId) -> i64 {
-    let bits = org.0.as_u128();
-    ((bits >> 64) as u64 ^ bits as u64) as i64
 }
 
 impl Store {
@@ -380,6 +375,7 @@ fn merge(hint: &mut Option<Hint>, more: Option<Hint>) {
                     None => hint.streams.push((stream, seq)),
                 }
             }
+            hint.xid = hint.xid.max(more.xid);
             for klass in more.klasses {
                 if !hint.klasses.contains(&klass) {
                     hint.klasses.push(klass);
@@ -457,6 +453,7 @@ async fn one_unit(tx: &Tx, job: &Arc<Job>, items: &[usize]) -> Result<(HashMap<u
         org: job.org,
         streams: appended.heads.clone(),
         klasses,
+        xid: appended.feed.map_or(0, |feed| feed.own),
     });
     Ok((
         HashMap::new(),
