@@ -20,6 +20,7 @@ create table stream_head (
     stream text not null,
     seq {int} not null,
     floor {int} not null default 0,
+    {pg:xid xid8 not null default '0',}
     primary key (org_id, stream)
 ){pg: with (fillfactor = 80)}{strict}{sqlite:, without rowid};
 

@@ -469,7 +469,9 @@ impl Subscriber {
                 Phase::Live(ordinal) => {
                     let ordinal = *ordinal;
                     let mut changed = self.hub.0.done.subscribe();
-                    let next = lock(&self.hub.0.state).as_ref().map(|state| state.core.next(ordinal, &self.place, TAKE));
+                    let next = lock(&self.hub.0.state)
+                        .as_ref()
+                        .map(|state| state.core.next(ordinal, &self.place, TAKE));
                     match next {
                         Some(Next::Events(events, ordinal, place)) => {
                             self.ready = events.into_iter();

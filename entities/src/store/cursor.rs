@@ -42,11 +42,11 @@ pub struct StreamPosition {
 /// Place in the feed of an org: everything up to `(xid, position)` has been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FeedPosition {
-    /// Postgres: the transaction; 0 on SQLite.
+    /// Postgres: an event's `xid`; 0 on SQLite.
     pub xid: u64,
     /// Within it; on SQLite the row id.
     pub position: i64,
-    /// A transaction behind this place that has been seen too (the writer's own); 0: none.
+    /// What bears this `xid`, behind this place, has been seen too (the writer's own events); 0: none.
     pub own: u64,
 }
 

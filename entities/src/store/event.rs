@@ -2,8 +2,12 @@
 //!
 //! Two ways to read it. A **stream** (all of one customer, or one object that belongs to none) is contiguous: 1, 2, 3, …; who asks
 //! for `seq > mine` misses nothing. The **feed** of an org (all streams, or one klass of them) is in the order of `(xid, position)`
-//! below `pg_snapshot_xmin(pg_current_snapshot())`, on SQLite of the row id; within a stream it keeps the stream's order; an
-//! event may come twice after a cursor of a mutation or page (never less than once).
+//! below `pg_snapshot_xmin(pg_current_snapshot())`, on SQLite of the row id; an event may come twice after a cursor of a mutation or
+//! page (never less than once).
+//!
+//! The feed keeps each stream's order. A transaction may get its number early and a stream's counter late, so an event's `xid` is not
+//! its transaction's but the highest that its stream has seen so far (`stream_head.xid`), and one for all streams of a transaction.
+//! It is never below its transaction's, so who reads below the horizon still misses nothing: all transactions up to there have ended.
 //!
 //! What must never be: an event without its change or a change without its event (both are written by `write/`, in one
 //! transaction); a silent hole (where one cannot be ruled out, the answer is [`Events::Resync`]).
@@ -39,9 +43,6 @@ pub struct Event {
     pub seq: i64,
     /// Its place in the org's feed.
     pub feed: FeedPosition,
-    /// The place in the feed from which a reader that has got all up to this event goes on. Behind `feed` where streams had to be
-    /// put in order; what lies between may come again.
-    pub resume: FeedPosition,
     /// Its own id: the same whenever and by whatever way it is read.
     pub id: Uuid,
     /// Name of the object's klass.
@@ -159,7 +160,7 @@ pub struct Hint {
     pub streams: Vec<(String, i64)>,
     /// Klasses whose objects changed.
     pub klasses: Vec<String>,
-    /// Postgres: the transaction. The feed shows it once all transactions before it have ended.
+    /// Postgres: the events' `xid`. The feed shows them once all transactions up to it have ended.
     pub xid: u64,
 }
 
@@ -230,7 +231,7 @@ impl Event {
         Cursor {
             epoch,
             stream: None,
-            feed: Some(self.resume),
+            feed: Some(self.feed),
         }
     }
 }
@@ -292,7 +293,6 @@ fn read_event(dialect: Dialect, org: OrgId, row: &QueryResult, from: usize) -> R
         stream: get(row, from)?,
         seq: get(row, from + 1)?,
         feed,
-        resume: feed,
         id: get(row, from + 4)?,
         klass: get(row, from + 5)?,
         object: get::<Option<Uuid>>(row, from + 6)?.map(ObjectId),
@@ -434,7 +434,7 @@ impl Store {
         Ok(heads)
     }
 
-    /// Events behind a cursor, at most `limit` (and [`MAX_PAGE`]; on the feed sometimes more, to keep each stream in order).
+    /// Events behind a cursor, at most `limit` (and [`MAX_PAGE`]).
     pub async fn events(&self, org: OrgId, source: &Source, after: &Cursor, limit: usize) -> Result<Events, StoreError> {
         let identity = self.identity().await?;
         if after.epoch != identity.epoch {
@@ -549,8 +549,7 @@ impl Store {
             return Ok(Events::Resync(Resync::Elsewhere));
         };
         let dialect = self.dialect();
-        let mut limit = limit;
-        loop {
+        {
             let of_klass = if klass.is_some() { "and klass = $5" } else { "and $5 = ''" };
             let sql = match dialect {
                 Dialect::Postgres => format!(
@@ -588,20 +587,16 @@ impl Store {
             let mut events = Vec::with_capacity(rows.len());
             if !none {
                 for row in &rows {
-                    events.push(Arc::new(read_event(dialect, org, row, 2)?));
+                    let mut event = read_event(dialect, org, row, 2)?;
+                    // What the cursor had seen ahead goes along in the event's own cursor.
+                    event.feed.own = if place.own > event.feed.xid { place.own } else { 0 };
+                    events.push(Arc::new(event));
                 }
             }
             let full = events.len() >= limit;
-            if full && dialect == Dialect::Postgres && limit < 8 * MAX_PAGE && self.has_stragglers(org, &events).await? {
-                limit *= 2;
-                continue;
-            }
             let place = match events.last() {
                 // `own` goes with us as long as it lies ahead.
-                Some(last) if full => FeedPosition {
-                    own: if place.own > last.feed.xid { place.own } else { 0 },
-                    ..last.feed
-                },
+                Some(last) if full => last.feed,
                 // All there was, so everything below the horizon has been seen.
                 _ => match dialect {
                     Dialect::Postgres => FeedPosition {
@@ -616,7 +611,6 @@ impl Store {
                     },
                 },
             };
-            in_stream_order(&mut events, after.feed.unwrap_or(place));
             return Ok(Events::Page {
                 events,
                 cursor: Cursor {
@@ -627,32 +621,6 @@ impl Store {
                 more: full,
             });
         }
-    }
-
-    /// Whether the log holds, behind a full page of the feed, an event that comes before one of the page in its stream: a
-    /// transaction that got its number late, and the stream's counter early. A longer page then takes both.
-    async fn has_stragglers(&self, org: OrgId, events: &[Arc<Event>]) -> Result<bool, StoreError> {
-        let Some(last) = events.last() else { return Ok(false) };
-        let mut highest: HashMap<&str, i64> = HashMap::new();
-        for event in events {
-            let seq = highest.entry(&event.stream).or_default();
-            *seq = event.seq.max(*seq);
-        }
-        let streams: Json = highest
-            .into_iter()
-            .map(|(stream, seq)| serde_json::json!([stream, seq]))
-            .collect::<Vec<_>>()
-            .into();
-        let sql = "select 1 from jsonb_array_elements($2) r, event e where e.org_id = $1 and e.stream = r->>0 and e.seq < (r->>1)::bigint \
-                   and e.seq >= (r->>1)::bigint - 1000 and (e.xid, e.position) > ($3::text::xid8, $4) \
-                   and e.xid < pg_snapshot_xmin(pg_current_snapshot()) limit 1";
-        let values = vec![
-            org.0.into(),
-            Bound::Json(Some(Box::new(streams))),
-            last.feed.xid.to_string().into(),
-            last.feed.position.into(),
-        ];
-        Ok(!self.rows(sql, values).await?.is_empty())
     }
 
     /// Removes events older than `before`, in batches, and raises the floors: cursors below them get RESYNC. Answers how many.
@@ -729,43 +697,6 @@ async fn forget_batch(tx: &Tx, before: DateTime<Utc>, batch: u32) -> Result<u64,
         }
     }
     Ok(rows.len() as u64)
-}
-
-/// Puts the events of each stream, which are in the order of the feed behind `after`, into the stream's order, in the places that
-/// they hold together; and says of each from where a reader goes on.
-fn in_stream_order(events: &mut [Arc<Event>], after: FeedPosition) {
-    let order: Vec<FeedPosition> = events.iter().map(|event| event.feed).collect();
-    let mut places: HashMap<String, Vec<usize>> = HashMap::new();
-    for (i, event) in events.iter().enumerate() {
-        places.entry(event.stream.clone()).or_default().push(i);
-    }
-    let mut moved = false;
-    for places in places.into_values() {
-        let mut own: Vec<Arc<Event>> = places.iter().map(|&i| events[i].clone()).collect();
-        if own.is_sorted_by_key(|event| event.seq) {
-            continue;
-        }
-        moved = true;
-        own.sort_by_key(|event| event.seq);
-        for (i, event) in places.into_iter().zip(own) {
-            events[i] = event;
-        }
-    }
-    if !moved && after.own == 0 {
-        return;
-    }
-    let (mut told, mut whole, mut resume) = (std::collections::BTreeSet::new(), 0, after);
-    for event in events {
-        told.insert(event.feed);
-        while order.get(whole).is_some_and(|place| told.contains(place)) {
-            resume = FeedPosition {
-                own: if after.own > order[whole].xid { after.own } else { 0 },
-                ..order[whole]
-            };
-            whole += 1;
-        }
-        Arc::make_mut(event).resume = resume;
-    }
 }
 
 /// An event on its way into the log.
@@ -850,16 +781,30 @@ pub(crate) async fn append(tx: &Tx, org: OrgId, actor: &str, at: DateTime<Utc>, 
     }
 }
 
-/// One statement: counters in sorted order, events with their numbers.
-const APPEND_POSTGRES: &str = "with wanted as (select r->>0 as stream, (r->>1)::bigint as n from jsonb_array_elements($2) r order by 1), \
-    head as (insert into stream_head (org_id, stream, seq) select $1, stream, n from wanted order by stream \
-      on conflict (org_id, stream) do update set seq = stream_head.seq + excluded.seq returning stream, seq), \
-    put as (insert into event (org_id, stream, seq, id, klass, object_id, op, actor, at, cause, depth, changed, before, after) \
-      select $1, r->>0, h.seq - w.n + (r->>1)::bigint, (r->>2)::uuid, r->>3, (r->>4)::uuid, r->>5, $4, $5, (r->>6)::uuid, (r->>7)::int, \
+/// One stream, one statement: its counter, then its events with their numbers.
+const APPEND_ONE: &str = "with head as (insert into stream_head (org_id, stream, seq, xid) values ($1, $2, $3, pg_current_xact_id()) \
+      on conflict (org_id, stream) do update set seq = stream_head.seq + excluded.seq, xid = greatest(stream_head.xid, excluded.xid) \
+      returning seq, xid), \
+    put as (insert into event (org_id, stream, seq, xid, id, klass, object_id, op, actor, at, cause, depth, changed, before, after) \
+      select $1, r->>0, h.seq - $3 + (r->>1)::bigint, h.xid, (r->>2)::uuid, r->>3, (r->>4)::uuid, r->>5, $5, $6, (r->>6)::uuid, (r->>7)::int, \
         r->8, nullif(r->9, 'null'), nullif(r->10, 'null') \
-      from jsonb_array_elements($3) with ordinality as t(r, i) join head h on h.stream = r->>0 join wanted w on w.stream = r->>0 order by i) \
-    select stream, seq, pg_current_xact_id()::text::bigint, pg_snapshot_xmin(pg_current_snapshot())::text::bigint, \
+      from jsonb_array_elements($4) with ordinality as t(r, i), head h order by i) \
+    select $2, seq, xid::text::bigint, pg_snapshot_xmin(pg_current_snapshot())::text::bigint, \
       (select klass_version from org where id = $1) from head";
+
+/// Several streams: their counters first, in sorted order.
+const RAISE_MANY: &str = "insert into stream_head (org_id, stream, seq, xid) \
+      select $1, r->>0, (r->>1)::bigint, pg_current_xact_id() from jsonb_array_elements($2) r order by 1, 2 \
+      on conflict (org_id, stream) do update set seq = stream_head.seq + excluded.seq, xid = greatest(stream_head.xid, excluded.xid) \
+      returning stream, seq, xid::text::bigint";
+
+/// Then the events, all with the highest number that one of the streams has seen.
+const APPEND_MANY: &str = "with raised as (update stream_head set xid = $5::text::xid8 where org_id = $1 and stream = any($6) and xid < $5::text::xid8), \
+    put as (insert into event (org_id, stream, seq, xid, id, klass, object_id, op, actor, at, cause, depth, changed, before, after) \
+      select $1, r->>0, (r->>1)::bigint, $5::text::xid8, (r->>2)::uuid, r->>3, (r->>4)::uuid, r->>5, $3, $4, (r->>6)::uuid, (r->>7)::int, \
+        r->8, nullif(r->9, 'null'), nullif(r->10, 'null') \
+      from jsonb_array_elements($2) with ordinality as t(r, i) order by i) \
+    select pg_snapshot_xmin(pg_current_snapshot())::text::bigint, (select klass_version from org where id = $1)";
 
 #[allow(clippy::too_many_arguments, reason = "the two halves of one function")]
 async fn append_postgres(
@@ -867,40 +812,58 @@ async fn append_postgres(
     org: OrgId,
     actor: &str,
     at: DateTime<Utc>,
-    rows: Vec<Json>,
+    mut rows: Vec<Json>,
     streams: Vec<Json>,
     offsets: &[i64],
     events: &[NewEvent],
 ) -> Result<Appended, StoreError> {
+    let json = |rows: Vec<Json>| Bound::Json(Some(Box::new(Json::Array(rows))));
     let counts: HashMap<String, i64> = streams
         .iter()
         .filter_map(|pair| Some((pair[0].as_str()?.to_string(), pair[1].as_i64()?)))
         .collect();
-    let answer = tx
-        .query(
-            APPEND_POSTGRES,
-            vec![
-                org.0.into(),
-                Bound::Json(Some(Box::new(Json::Array(streams)))),
-                Bound::Json(Some(Box::new(Json::Array(rows)))),
-                actor.into(),
-                Bound::ChronoDateTimeUtc(Some(at)),
-            ],
-        )
-        .await?;
+    let missing = || StoreError::Corrupt("events without a head".into());
     let mut heads = HashMap::new();
-    let (mut feed, mut klass_version) = (None, None);
-    for row in &answer {
-        klass_version = get(row, 4)?;
-        heads.insert(get::<String>(row, 0)?, get::<i64>(row, 1)?);
-        feed = Some(FeedPosition {
-            xid: unsigned(get(row, 3)?).saturating_sub(1),
-            position: i64::MAX,
-            own: unsigned(get(row, 2)?),
-        });
+    let (key, horizon, klass_version): (i64, i64, Option<i64>);
+    if let (1, Some((stream, count))) = (counts.len(), counts.iter().next()) {
+        let values = vec![
+            org.0.into(),
+            stream.clone().into(),
+            (*count).into(),
+            json(rows),
+            actor.into(),
+            Bound::ChronoDateTimeUtc(Some(at)),
+        ];
+        let row = tx.query_one(APPEND_ONE, values).await?.ok_or_else(missing)?;
+        heads.insert(get::<String>(&row, 0)?, get::<i64>(&row, 1)?);
+        (key, horizon, klass_version) = (get(&row, 2)?, get(&row, 3)?, get(&row, 4)?);
+    } else {
+        let mut highest = 0;
+        for row in tx.query(RAISE_MANY, vec![org.0.into(), json(streams)]).await? {
+            heads.insert(get::<String>(&row, 0)?, get::<i64>(&row, 1)?);
+            highest = get::<i64>(&row, 2)?.max(highest);
+        }
+        let numbered = appended(heads.clone(), &counts, offsets, events)?;
+        for (row, seq) in rows.iter_mut().zip(numbered.seqs) {
+            row[1] = seq.into();
+        }
+        let values = vec![
+            org.0.into(),
+            json(rows),
+            actor.into(),
+            Bound::ChronoDateTimeUtc(Some(at)),
+            highest.to_string().into(),
+            texts(Dialect::Postgres, counts.keys().map(String::as_str)),
+        ];
+        let row = tx.query_one(APPEND_MANY, values).await?.ok_or_else(missing)?;
+        (key, horizon, klass_version) = (highest, get(&row, 0)?, get(&row, 1)?);
     }
     Ok(Appended {
-        feed,
+        feed: Some(FeedPosition {
+            xid: unsigned(horizon).saturating_sub(1),
+            position: i64::MAX,
+            own: unsigned(key),
+        }),
         klass_version,
         ..appended(heads, &counts, offsets, events)?
     })

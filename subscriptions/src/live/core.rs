@@ -24,7 +24,9 @@ impl Place {
     pub fn is_before(&self, event: &Event) -> bool {
         match self {
             Place::Stream(seq) => event.seq > *seq,
-            Place::Feed(place) => (event.feed.xid, event.feed.position) > (place.xid, place.position) && (place.own == 0 || event.feed.xid != place.own),
+            Place::Feed(place) => {
+                (event.feed.xid, event.feed.position) > (place.xid, place.position) && (place.own == 0 || event.feed.xid != place.own)
+            }
         }
     }
 
@@ -42,12 +44,10 @@ impl Place {
     pub fn behind(event: &Event, of: &Place) -> Place {
         match of {
             Place::Stream(_) => Place::Stream(event.seq),
-            Place::Feed(old) => {
-                let own = if old.own > event.resume.xid { old.own } else { 0 };
-                let resume = FeedPosition { own, ..event.resume };
-                // Never back: an event that was put in order goes on from before itself.
-                if Place::Feed(resume).reaches(of) { Place::Feed(resume) } else { *of }
-            }
+            Place::Feed(old) => Place::Feed(FeedPosition {
+                own: if old.own > event.feed.xid { old.own } else { 0 },
+                ..event.feed
+            }),
         }
     }
 }
@@ -168,7 +168,6 @@ mod tests {
             stream: "s".into(),
             seq,
             feed,
-            resume: feed,
             id: Default::default(),
             klass: "k".into(),
             object: None,
@@ -211,7 +210,11 @@ mod tests {
             let place = |seq: i64| {
                 if feed {
                     let own = 0;
-                    Place::Feed(FeedPosition { xid: 0, position: seq, own })
+                    Place::Feed(FeedPosition {
+                        xid: 0,
+                        position: seq,
+                        own,
+                    })
                 } else {
                     Place::Stream(seq)
                 }
@@ -287,16 +290,40 @@ mod tests {
 
     #[test]
     fn the_writers_own_transaction_is_left_out() {
-        let seen = |own| Place::Feed(FeedPosition { xid: 9, position: i64::MAX, own });
+        let seen = |own| {
+            Place::Feed(FeedPosition {
+                xid: 9,
+                position: i64::MAX,
+                own,
+            })
+        };
         let mut core = Core::new(seen(0));
-        core.push(vec![event(1, 10, 1), event(2, 11, 2), event(3, 12, 3)], Place::Feed(FeedPosition { xid: 12, position: 3, own: 0 }));
+        core.push(
+            vec![event(1, 10, 1), event(2, 11, 2), event(3, 12, 3)],
+            Place::Feed(FeedPosition {
+                xid: 12,
+                position: 3,
+                own: 0,
+            }),
+        );
         let start = seen(11);
         let Some(ordinal) = core.join(&start) else { panic!("joins") };
-        let Next::Events(events, _, place) = core.next(ordinal, &start, 1) else { panic!("events") };
+        let Next::Events(events, _, place) = core.next(ordinal, &start, 1) else {
+            panic!("events")
+        };
         assert_eq!(events[0].seq, 1);
         // It stays left out when reading goes on later.
-        let Next::Events(events, _, place) = core.next(ordinal + 1, &place, 9) else { panic!("events") };
+        let Next::Events(events, _, place) = core.next(ordinal + 1, &place, 9) else {
+            panic!("events")
+        };
         assert_eq!(events.iter().map(|e| e.seq).collect::<Vec<_>>(), [3]);
-        assert_eq!(place, Place::Feed(FeedPosition { xid: 12, position: 3, own: 0 }));
+        assert_eq!(
+            place,
+            Place::Feed(FeedPosition {
+                xid: 12,
+                position: 3,
+                own: 0
+            })
+        );
     }
 }

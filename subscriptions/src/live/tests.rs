@@ -23,7 +23,9 @@ struct World {
 impl Drop for World {
     fn drop(&mut self) {
         // Best effort: a database that stays behind harms no other test.
-        let (Some((base, name)), Ok(runtime)) = (self.url.rsplit_once('/'), tokio::runtime::Handle::try_current()) else { return };
+        let (Some((base, name)), Ok(runtime)) = (self.url.rsplit_once('/'), tokio::runtime::Handle::try_current()) else {
+            return;
+        };
         if name.starts_with("klio_live_") {
             let (server, sql) = (format!("{base}/postgres"), format!("drop database if exists {name} with (force)"));
             tokio::task::block_in_place(|| {
@@ -45,7 +47,11 @@ impl World {
             // An org of its own in a database of its own.
             let name = format!("klio_live_{}", uuid());
             let admin = Store::open(&StoreConfig::new(&server)).await.expect("a server");
-            admin.connection().execute_unprepared(&format!("create database {name}")).await.expect("a database");
+            admin
+                .connection()
+                .execute_unprepared(&format!("create database {name}"))
+                .await
+                .expect("a database");
             let (base, _) = server.rsplit_once('/').expect("a URL");
             worlds.push(Self::open(format!("{base}/{name}"), tempfile::tempdir().expect("a directory")).await);
         }
@@ -77,9 +83,20 @@ impl World {
     }
 
     async fn write(&self, draft: Draft) -> (ObjectId, Cursor) {
-        let written = self.store.write(&self.actor, &self.registry, vec![draft], WriteOptions::default()).await.expect("writes").remove(0).expect("writes");
+        let written = self
+            .store
+            .write(&self.actor, &self.registry, vec![draft], WriteOptions::default())
+            .await
+            .expect("writes")
+            .remove(0)
+            .expect("writes");
         let identity = self.store.identity().await.expect("an identity");
-        (written.ids[0], identity.decode(self.org, written.cursor.as_deref().expect("a cursor")).expect("a cursor"))
+        (
+            written.ids[0],
+            identity
+                .decode(self.org, written.cursor.as_deref().expect("a cursor"))
+                .expect("a cursor"),
+        )
     }
 
     async fn create(&self, name: &str) -> (ObjectId, Cursor) {
@@ -95,11 +112,21 @@ impl World {
 
 fn uuid() -> String {
     // Only the test's own databases bear such names.
-    format!("{:x}{:x}", std::process::id(), std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_nanos())
+    format!(
+        "{:x}{:x}",
+        std::process::id(),
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("a time")
+            .as_nanos()
+    )
 }
 
 async fn take<S: Stream<Item = Live> + Unpin>(stream: &mut S) -> Live {
-    tokio::time::timeout(Duration::from_secs(10), stream.next()).await.expect("in time").expect("an item")
+    tokio::time::timeout(Duration::from_secs(10), stream.next())
+        .await
+        .expect("in time")
+        .expect("an item")
 }
 
 fn name(live: &Live) -> String {
@@ -122,7 +149,9 @@ async fn from_now_on_from_a_cursor_and_again_from_where_it_ended() {
         assert_eq!(name(&take(&mut now).await), "b");
         let mut late = Box::pin(lives.subscribe(world.org, source.clone(), Some(first)));
         assert_eq!(name(&take(&mut late).await), "b");
-        let Live::CaughtUp(cursor) = take(&mut late).await else { panic!("is caught up") };
+        let Live::CaughtUp(cursor) = take(&mut late).await else {
+            panic!("is caught up")
+        };
         drop((now, late));
         world.rename(id, "c").await;
         let mut again = Box::pin(lives.subscribe(world.org, source.clone(), Some(cursor)));

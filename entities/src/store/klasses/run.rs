@@ -155,6 +155,7 @@ impl Store {
             org: change.org,
             streams: appended.heads.clone(),
             klasses: change.plan.stored.iter().map(|(_, s)| s.written.name.clone()).collect(),
+            xid: appended.feed.map_or(0, |feed| feed.own),
         });
         let head = appended.heads.iter().find(|(stream, _)| stream == KLASS_STREAM);
         let cursor = Cursor {

@@ -14,15 +14,17 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use chrono::{SubsecRound, Utc};
+use serde_json::Value as Json;
 use uuid::Uuid;
 
 use super::cursor::{Cursor, StreamPosition, stream_hash};
 use super::event::{self, Appended, EventOp, Hint, Identity, NewEvent, customer_stream, object_stream};
-use super::klasses::org_lock;
 use super::{ConstraintKind, Dialect, Store, StoreError, Tx, timeline};
 use crate::klass::draft::{Outcome, Written};
 use crate::klass::fault::Code;
-use crate::klass::{Actor, Draft, Fault, Faults, ObjectId, OrgId, Registry, Value};
+use crate::klass::filter::Operand;
+use crate::klass::query::{Output, Page, Read, Rows, Window};
+use crate::klass::{Actor, Draft, Fault, Faults, ObjectId, OrgId, Registry, Value, filter_memory};
 
 mod apply;
 mod delete;
@@ -34,7 +36,7 @@ pub(crate) mod layout;
 mod links;
 pub(crate) mod unit;
 
-use unit::{Fate, Row, Unit};
+use unit::{Fate, Lock, Row, Unit};
 
 pub use idempotency::Idempotency;
 
@@ -74,11 +76,18 @@ struct Job {
     actor: Actor,
     registry: Arc<Registry>,
     drafts: Vec<Draft>,
-    matched: Vec<Vec<Uuid>>,
+    /// What the filter of each draft found: none, if it has none.
+    matched: Vec<Result<Vec<Uuid>, Fault>>,
     options: WriteOptions,
     identity: Arc<Identity>,
     /// The last run's outcome when it was undone.
     undone: Mutex<Outcomes>,
+}
+
+/// Key of the advisory lock under which an org's klasses change (exclusive) and its objects are written (shared).
+pub fn org_lock(org: OrgId) -> i64 {
+    let bits = org.0.as_u128();
+    ((bits >> 64) as u64 ^ bits as u64) as i64
 }
 
 impl Store {
@@ -96,7 +105,7 @@ impl Store {
         if drafts.is_empty() {
             return Ok(vec![]);
         }
-        let matched = self.matched(actor.org, &drafts).await?;
+        let matched = self.matched(registry, &drafts).await?;
         let job = Arc::new(Job {
             org: actor.org,
             actor: actor.clone(),
@@ -166,13 +175,60 @@ impl Store {
     }
 
     /// The objects that the filters of `UpdateAll` and `DeleteAll` find, to be looked at again under lock.
-    async fn matched(&self, _org: OrgId, drafts: &[Draft]) -> Result<Vec<Vec<Uuid>>, StoreError> {
+    async fn matched(&self, registry: &Registry, drafts: &[Draft]) -> Result<Vec<Result<Vec<Uuid>, Fault>>, StoreError> {
+        let mut all = Vec::with_capacity(drafts.len());
         for draft in drafts {
-            if let Draft::UpdateAll { .. } | Draft::DeleteAll { .. } = draft {
-                return Err(Fault::bad(Vec::<String>::new(), "changes by filter are not possible yet").into());
-            }
+            let (klass, filter, at_most) = match draft {
+                Draft::UpdateAll {
+                    klass, filter, at_most, ..
+                }
+                | Draft::DeleteAll { klass, filter, at_most } => (klass, filter, *at_most),
+                _ => {
+                    all.push(Ok(vec![]));
+                    continue;
+                }
+            };
+            let id = klass
+                .property("id")
+                .ok_or_else(|| StoreError::Corrupt(format!("klass {} has no id", klass.name)))?;
+            let read = Read::Page(Page {
+                klass: klass.clone(),
+                filter: Some(filter.clone()),
+                deleted: false,
+                rows: Some(Rows {
+                    order: vec![],
+                    window: Window {
+                        limit: Operand::Const(Value::Integer(i64::from(at_most))),
+                        backward: false,
+                        after: None,
+                        before: None,
+                    },
+                    outputs: vec![Output::Value(id.clone())],
+                }),
+                total: false,
+                aggregates: vec![],
+                groups: vec![],
+            });
+            let statement = super::sql::compile(self.dialect(), registry, &read);
+            let bytes = match self.read(registry.org, &statement, &[]).await {
+                Err(StoreError::Database(_)) if self.is_stale(registry).await? => return Err(StoreError::Stale),
+                answer => answer?,
+            };
+            let answer: Json = serde_json::from_slice(&bytes).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+            let ids: Vec<Uuid> = answer[0]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|row| Uuid::parse_str(row[0].as_str()?).ok())
+                .collect();
+            all.push(if ids.len() > at_most as usize {
+                Err(Fault::new(Code::TooMany, ["atMost"], format!("more than {at_most} objects match"))
+                    .remedy("narrow the filter, or raise atMost if all of them are meant"))
+            } else {
+                Ok(ids)
+            });
         }
-        Ok(drafts.iter().map(|_| vec![]).collect())
+        Ok(all)
     }
 }
 
@@ -415,7 +471,14 @@ async fn one_unit(tx: &Tx, job: &Arc<Job>, items: &[usize]) -> Result<(HashMap<u
     let mut roots: Vec<Vec<Uuid>> = Vec::with_capacity(items.len());
     for &item in items {
         unit.draft = item;
-        roots.push(unit.apply(&job.drafts[item], &job.matched[item]).await?);
+        let matched = match &job.matched[item] {
+            Ok(ids) => unit.still_matched(&job.drafts[item], ids).await?,
+            Err(fault) => {
+                unit.fault(fault.clone());
+                vec![]
+            }
+        };
+        roots.push(unit.apply(&job.drafts[item], &matched).await?);
     }
     unit.fill().await?;
     unit.apply_rules().await?;
@@ -504,6 +567,19 @@ fn written(job: &Job, unit: &Unit<'_>, item: usize, ids: &[Uuid], appended: &App
 }
 
 impl Unit<'_> {
+    /// Of the objects that a filter found, those that it still finds now that they are held. (Conditions on related objects are not
+    /// asked again: they held when the filter was run.)
+    async fn still_matched(&mut self, draft: &Draft, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
+        let (klass, filter, lock) = match draft {
+            Draft::UpdateAll { klass, filter, .. } => (klass, filter, Lock::Change),
+            Draft::DeleteAll { klass, filter, .. } => (klass, filter, Lock::Remove),
+            _ => return Ok(vec![]),
+        };
+        self.load_ids(klass, ids, lock).await?;
+        let matches = |row: &Row| row.is_live() && filter_memory::matches(filter, &row.layout.to_json(&row.after), &[]) != Some(false);
+        Ok(ids.iter().copied().filter(|id| self.rows.get(id).is_some_and(matches)).collect())
+    }
+
     /// Rows that a draft touched and that are as they were are left alone; the others get their new version.
     fn settle(&mut self) {
         for row in self.rows.values_mut().filter(|row| row.touched && row.before.is_some()) {

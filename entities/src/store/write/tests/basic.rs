@@ -356,3 +356,42 @@ async fn two_orgs_never_meet() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn changes_by_filter_keep_to_at_most() {
+    each(async |fresh: Fresh| {
+        let world = World::new(&fresh.store, "acme").await;
+        for i in 0..6 {
+            world.create("product", json!({"sku": format!("s{i}"), "stock": i})).await;
+        }
+        let klass = world.klass("product");
+        let filter = crate::klass::Filter::Compare {
+            target: crate::klass::filter::Target::Property(klass.property("stock").expect("a property").clone()),
+            op: crate::klass::filter::Op::Gte,
+            operand: Operand::Const(Value::Integer(2)),
+        };
+        let update = |at_most| Draft::UpdateAll {
+            klass: klass.clone(),
+            filter: filter.clone(),
+            set: world.object("product", json!({"stock": 9})),
+            at_most,
+        };
+        assert_eq!(codes(&world.one(update(3)).await), [(Code::TooMany, "atMost".into())]);
+        let written = world.one(update(4)).await.expect("writes");
+        assert_eq!((written.ids.len(), written.outcome), (4, Outcome::Updated));
+        assert_eq!(world.one(update(4)).await.expect("writes").outcome, Outcome::Unchanged);
+        let delete = Draft::DeleteAll {
+            klass: klass.clone(),
+            filter: filter.clone(),
+            at_most: 4,
+        };
+        assert_eq!(world.one(delete.clone()).await.expect("writes").outcome, Outcome::Deleted);
+        assert_eq!(world.one(delete).await.expect("writes").ids, []);
+        let table = table(world.store.dialect(), &klass.table);
+        assert_eq!(
+            world.count(&format!("select count(*) from {table} where deleted_at is null")).await,
+            2
+        );
+    })
+    .await;
+}
