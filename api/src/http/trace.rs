@@ -28,6 +28,7 @@ pub struct Told {
     statements: usize,
     rows: usize,
     cost: u64,
+    codes: Vec<&'static str>,
     actor: Option<uuid::Uuid>,
 }
 
@@ -42,6 +43,7 @@ impl Told {
             statements: stats.statements,
             rows: stats.rows,
             cost: stats.cost,
+            codes: stats.codes.clone(),
             actor: Some(actor.id),
         }
     }
@@ -57,6 +59,7 @@ impl Told {
         self.statements += other.statements;
         self.rows += other.rows;
         self.cost += other.cost;
+        self.codes.extend(other.codes);
         self.actor = other.actor.or(self.actor);
     }
 }
@@ -117,9 +120,11 @@ pub async fn trace(State(app): State<Arc<App>>, mut request: Request, next: Next
             statements,
             rows,
             cost,
+            codes,
             ..
         } = told;
-        tracing::info!(target: "klio::request", %id, %method, path, status, ms, kind, operation, operations, statements, rows, cost, actor, "request");
+        let codes = (!codes.is_empty()).then(|| codes.join(","));
+        tracing::info!(target: "klio::request", %id, %method, path, status, ms, kind, operation, operations, statements, rows, cost, codes, actor, "request");
     } else if path.starts_with("/health") || path == "/metrics" || path.starts_with("/explorer/") {
         tracing::debug!(target: "klio::request", %id, %method, path, status, ms, "request");
     } else {
