@@ -124,3 +124,46 @@ async fn what_is_broken_is_found_and_mended() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_interrupted_change_left_is_found_and_finished() {
+    each(|fresh| async move {
+        let org = {
+            let store = Store::open(&fresh.config).await.unwrap();
+            let org = OrgId(store.create_org("a", "A").await.unwrap().id);
+            store.0.points.stop_after.store(3, std::sync::atomic::Ordering::SeqCst);
+            let task = {
+                let store = store.clone();
+                let change = vec![KlassChange::Define(read::from_toml(ORDER).unwrap())];
+                tokio::spawn(async move { store.change_klasses(&Actor::system(org), change, ChangeOptions::default()).await.map(|_| ()) })
+            };
+            store.0.points.stopped.notified().await;
+            task.abort();
+            let _ = task.await;
+            org
+        };
+        let store = &fresh.store;
+        let told = found(store, org, false).await;
+        assert!(told.len() == 1 && told[0].starts_with("change "), "{told:?}");
+        let mut told = vec![];
+        for _ in 0..100 {
+            told = found(store, org, true).await;
+            if told.is_empty() || told[0].ends_with("(mended)") {
+                break;
+            }
+            // Postgres takes a moment to see that the session with the lock is gone.
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert!(told.len() == 1 && told[0].ends_with("(mended)"), "{told:?}");
+        assert_eq!(found(store, org, false).await, Vec::<String>::new());
+        assert!(store.registry(org).await.unwrap().klass("order").is_some());
+        if store.dialect() == Dialect::Postgres {
+            // As an interrupted build of an index leaves it.
+            run(store, "update pg_index set indisvalid = false where indexrelid = 'org_a.order_total_idx'::regclass".into()).await;
+            assert_eq!(found(store, org, false).await, ["invalid order_total_idx"]);
+            assert_eq!(found(store, org, true).await, ["invalid order_total_idx (mended)"]);
+            assert_eq!(found(store, org, false).await, Vec::<String>::new());
+        }
+    })
+    .await;
+}
