@@ -198,6 +198,16 @@ async fn what_does_not_comply_is_told_and_refused() {
             told[0].message
         );
 
+        // Values that are in use stay allowed.
+        let choice = ORDER.replace("placed = { kind = \"string\"", "placed = { kind = \"enum\", values = [\"yes\"]");
+        put(store, &orders, "placed", "yes").await;
+        let other = put(store, &orders, "placed", "perhaps").await;
+        let told = faults(define(store, &a, &[&choice], true).await);
+        assert!(
+            told.len() == 1 && told[0].message.contains("1 object ") && told[0].message.contains(&text(other)),
+            "{told:?}"
+        );
+
         // Nothing of it happened.
         assert_eq!(store.fresh_registry(a.org).await.unwrap().version, 2);
         assert_eq!(

@@ -135,7 +135,12 @@ async fn what_an_interrupted_change_left_is_found_and_finished() {
             let task = {
                 let store = store.clone();
                 let change = vec![KlassChange::Define(read::from_toml(ORDER).unwrap())];
-                tokio::spawn(async move { store.change_klasses(&Actor::system(org), change, ChangeOptions::default()).await.map(|_| ()) })
+                tokio::spawn(async move {
+                    store
+                        .change_klasses(&Actor::system(org), change, ChangeOptions::default())
+                        .await
+                        .map(|_| ())
+                })
             };
             store.0.points.stopped.notified().await;
             task.abort();
@@ -159,7 +164,11 @@ async fn what_an_interrupted_change_left_is_found_and_finished() {
         assert!(store.registry(org).await.unwrap().klass("order").is_some());
         if store.dialect() == Dialect::Postgres {
             // As an interrupted build of an index leaves it.
-            run(store, "update pg_index set indisvalid = false where indexrelid = 'org_a.order_total_idx'::regclass".into()).await;
+            run(
+                store,
+                "update pg_index set indisvalid = false where indexrelid = 'org_a.order_total_idx'::regclass".into(),
+            )
+            .await;
             assert_eq!(found(store, org, false).await, ["invalid order_total_idx"]);
             assert_eq!(found(store, org, true).await, ["invalid order_total_idx (mended)"]);
             assert_eq!(found(store, org, false).await, Vec::<String>::new());
