@@ -44,7 +44,8 @@ fn postgres_options(config: &StoreConfig) -> Result<PgConnectOptions, StoreError
         .application_name("klio")
         .statement_cache_capacity(512)
         // Everyone speaks UTC: timestamps in JSON come out as `…+00:00`.
-        .options([("TimeZone", "UTC")])
+        // No machine code for plans: a page is over before it would be made.
+        .options([("TimeZone", "UTC"), ("jit", "off")])
         .disable_statement_logging())
 }
 

@@ -221,3 +221,54 @@ fn refused(error: rusqlite::Error) -> StoreError {
         _ => StoreError::Database(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A read that never ends by itself.
+    const ENDLESS: &str = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n where i = ?1";
+
+    fn readers(timeout: Duration) -> (tempfile::TempDir, Readers) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("klio.db");
+        let writer = Connection::open(&path).unwrap();
+        writer.execute_batch("pragma journal_mode = wal; create table t (a text); insert into t values ('x'), (null)").unwrap();
+        let readers = Readers::open(&path, 1, timeout).unwrap();
+        (dir, readers)
+    }
+
+    async fn read(readers: &Readers, sql: &str) -> Result<String, StoreError> {
+        let bytes = readers.read(sql.into(), vec![Value::Integer(0)]).await?;
+        Ok(String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn one_text_or_null() {
+        let (_dir, readers) = readers(Duration::from_secs(5));
+        assert_eq!(read(&readers, "select a from t where a is not null").await.unwrap(), "x");
+        assert_eq!(read(&readers, "select a from t where a is null").await.unwrap(), "null");
+        assert_eq!(read(&readers, "select a from t where a = 'none'").await.unwrap(), "null");
+        assert!(matches!(read(&readers, "select nothing").await, Err(StoreError::Database(_))));
+        assert!(matches!(read(&readers, "delete from t").await, Err(StoreError::Database(_))), "readers read only");
+    }
+
+    #[tokio::test]
+    async fn what_takes_too_long_is_called_off_and_the_reader_goes_on() {
+        let (_dir, readers) = readers(Duration::from_millis(100));
+        let long = readers.read(ENDLESS.into(), vec![Value::Integer(0)]).await;
+        assert!(matches!(long, Err(StoreError::Timeout)));
+        // There is one reader: it answers only if it is free again.
+        assert_eq!(read(&readers, "select a from t where a is not null").await.unwrap(), "x");
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_calls_the_read_off() {
+        let (_dir, readers) = readers(Duration::from_secs(20));
+        let gone = tokio::time::timeout(Duration::from_millis(100), readers.read(ENDLESS.into(), vec![Value::Integer(0)])).await;
+        assert!(gone.is_err());
+        let start = std::time::Instant::now();
+        assert_eq!(read(&readers, "select a from t where a is not null").await.unwrap(), "x");
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
+}

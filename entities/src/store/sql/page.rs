@@ -1,6 +1,7 @@
 //! A page: rows in an order, between two positions, with totals, aggregates and groups.
 
 use crate::klass::filter::Operand;
+use crate::klass::property::Home;
 use crate::klass::query::{Order, OrderBy, Page, Position, Rows, Window};
 use crate::klass::{End, Kind};
 
@@ -56,19 +57,89 @@ fn base(writer: &mut Writer<'_>, page: &Page, near: Option<&mut (&mut Scope, &En
 
 fn rows(writer: &mut Writer<'_>, mut scope: Scope, rows: &Rows) -> String {
     let keys = sort_keys(writer, &mut scope, &rows.order);
-    let window = beyond_window(writer, &keys, &rows.window);
-    scope.conditions.extend(window);
-    let order = order_by(writer, &keys, rows.window.backward);
+    let parts = match halves(writer, &keys, &rows.window) {
+        Some(parts) => parts,
+        None => vec![Part {
+            conditions: beyond_window(writer, &keys, &rows.window),
+            order: order_by(writer, &keys, rows.window.backward),
+        }],
+    };
     let alias = writer.page_alias();
     scope.turn_page(alias.clone());
     let row = value::row(writer, &mut scope, &rows.outputs, &keys);
     let limit = writer.limit(&rows.window.limit);
-    format!(
-        "(select {} from (select {}{} order by {order} limit {limit}) {alias})",
-        writer.rows(&row),
-        scope.picks(),
-        scope.from_where(writer)
-    )
+    let selects: Vec<String> = parts
+        .iter()
+        .map(|part| {
+            let from_where = scope.from_where_and(writer, &part.conditions);
+            format!("select {}{from_where} order by {} limit {limit}", scope.picks(), part.order)
+        })
+        .collect();
+    let base = match selects.as_slice() {
+        [one] => one.clone(),
+        many => {
+            let parts: Vec<String> = many.iter().map(|select| format!("select * from ({select}) x")).collect();
+            format!("{} limit {limit}", parts.join(" union all "))
+        }
+    };
+    format!("(select {} from ({base}) {alias})", writer.rows(&row))
+}
+
+/// A part of a list that one range of an index holds.
+struct Part {
+    conditions: Vec<String>,
+    order: String,
+}
+
+/// An order by one key that may be null, as two lists one behind the other: those with a value, and those without (nulls first:
+/// the other way round). Each is a range of the index on the key, from a position on and in its order, which `k > v or k is null`
+/// never is. The second is read only when the first does not fill the page. `None` where one list does as well.
+fn halves(writer: &mut Writer<'_>, keys: &[SortKey], window: &Window) -> Option<Vec<Part>> {
+    let [key, id] = keys else { return None };
+    if !key.nullable || !key.column {
+        return None;
+    }
+    // In its own order of nulls an index of Postgres is read as it is; SQLite reads either order from its index.
+    let positions: Vec<(&Position, bool)> =
+        [(&window.after, true), (&window.before, false)].into_iter().filter_map(|(p, after)| p.as_ref().map(|p| (p, after))).collect();
+    if positions.is_empty() && (!writer.postgres() || key.nulls_first == key.descending) {
+        return None;
+    }
+    let mut with = vec![format!("{} is not null", key.expr)];
+    let mut without = vec![format!("{} is null", key.expr)];
+    let (mut any_with, mut any_without) = (true, true);
+    for (position, after) in positions {
+        let sign = if key.descending != after { ">" } else { "<" };
+        let at = writer.operand(&position.id, Form::Id);
+        match position.keys.first().and_then(Option::as_ref) {
+            Some(operand) => {
+                let value = writer.operand(operand, Form::of(&key.kind));
+                with.push(format!("({}, {}) {sign} ({value}, {at})", key.expr, id.expr));
+                any_without &= key.nulls_first != after;
+            }
+            None => {
+                without.push(format!("{} {sign} {at}", id.expr));
+                any_with &= key.nulls_first == after;
+            }
+        }
+    }
+    let (way, nulls_first) = (key.descending != window.backward, key.nulls_first != window.backward);
+    let desc = if way { " desc" } else { "" };
+    let mut parts = Vec::with_capacity(2);
+    if any_with {
+        parts.push(Part { conditions: with, order: format!("{}{desc}, {}{desc}", key.expr, id.expr) });
+    }
+    if any_without {
+        // The key stands in the order too, though it is null throughout: so the index on it serves.
+        parts.push(Part { conditions: without, order: format!("{}{desc}, {}{desc}", key.expr, id.expr) });
+    }
+    if nulls_first {
+        parts.reverse();
+    }
+    if parts.is_empty() {
+        parts.push(Part { conditions: vec!["false".into()], order: id.expr.clone() });
+    }
+    Some(parts)
 }
 
 /// A key of an order, the id as the last.
@@ -80,6 +151,8 @@ pub(super) struct SortKey {
     descending: bool,
     nulls_first: bool,
     nullable: bool,
+    /// A column of the klass's own table.
+    column: bool,
 }
 
 impl SortKey {
@@ -90,6 +163,7 @@ impl SortKey {
             descending,
             nulls_first: false,
             nullable: false,
+            column: true,
         }
     }
 }
@@ -122,6 +196,7 @@ fn sort_keys(writer: &mut Writer<'_>, scope: &mut Scope, order: &[Order]) -> Vec
             descending: *descending,
             nulls_first: *nulls_first,
             nullable,
+            column: through.is_empty() && matches!(by, OrderBy::Property(p) if p.home == Home::Table),
         });
     }
     let descending = order.last().is_some_and(|order| order.descending);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::klass::Klass;
 use crate::klass::property::Home;
 
-use super::writer::{Writer, all, quote};
+use super::writer::{Writer, quote};
 
 /// An object within a statement: its table, what is joined to it, and under which conditions.
 ///
@@ -112,6 +112,11 @@ impl Scope {
 
     /// ` from … where …`, complete once everything that is read has been asked for.
     pub fn from_where(&self, writer: &Writer<'_>) -> String {
+        self.from_where_and(writer, &[])
+    }
+
+    /// The same under more conditions.
+    pub fn from_where_and(&self, writer: &Writer<'_>, more: &[String]) -> String {
         let mut out = format!(" from {}", self.from);
         if let Some(join) = self.extension_join(writer) {
             out.push(' ');
@@ -121,9 +126,10 @@ impl Scope {
             out.push(' ');
             out.push_str(join);
         }
-        if !self.conditions.is_empty() {
+        let conditions: Vec<&str> = self.conditions.iter().chain(more).map(String::as_str).collect();
+        if !conditions.is_empty() {
             out.push_str(" where ");
-            out.push_str(&all(&self.conditions));
+            out.push_str(&conditions.join(" and "));
         }
         out
     }

@@ -13,13 +13,16 @@ use serde_json::Value as Json;
 use uuid::Uuid;
 
 use super::{Statement, compile};
+use crate::klass::change::KlassChange;
+use crate::klass::definition::Definition;
 use crate::klass::filter::{Op, Operand, Target};
 use crate::klass::property::Home;
 use crate::klass::query::{Order, OrderBy, Output, Page, Position, Read, Rows, Window};
 use crate::klass::relationship::Link;
-use crate::klass::{End, Filter, Kind, Klass, ObjectId, OrgId, Property, Registry, Value, read, resolve, settle, standard};
+use crate::klass::{Actor, End, Filter, Kind, Klass, ObjectId, OrgId, Property, Registry, Value, read, resolve, settle, standard};
+use crate::store::klasses::ChangeOptions;
 use crate::store::tests::{Fresh, each};
-use crate::store::{Dialect, Store};
+use crate::store::{Dialect, Store, StoreConfig};
 
 const ORDER: &str = r#"
 name = "order"
@@ -63,9 +66,12 @@ favourite = { to = "product", kind = "one", inverse = "fans" }
 
 /// The registry of the org that sells things.
 pub(super) fn registry(org: OrgId) -> Registry {
-    let definitions = [CUSTOMER, PRODUCT, ORDER].map(|text| read::from_toml(text).unwrap());
-    let stored = settle::settle(standard::standard(), &[], definitions.to_vec());
+    let stored = settle::settle(standard::standard(), &[], definitions());
     resolve::resolve(org, "shop", 1, &stored).unwrap()
+}
+
+fn definitions() -> Vec<Definition> {
+    [PRODUCT, CUSTOMER, ORDER].iter().map(|text| read::from_toml(text).unwrap()).collect()
 }
 
 pub(super) fn nil() -> OrgId {
@@ -75,8 +81,9 @@ pub(super) fn nil() -> OrgId {
 /// A store with the org's tables.
 pub(super) struct Shop {
     pub store: Store,
+    pub config: StoreConfig,
     pub org: OrgId,
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     pub order: Arc<Klass>,
     pub product: Arc<Klass>,
     pub customer: Arc<Klass>,
@@ -84,23 +91,23 @@ pub(super) struct Shop {
 }
 
 impl Shop {
-    pub async fn new(store: &Store) -> Self {
+    pub async fn new(fresh: &Fresh) -> Self {
+        let store = &fresh.store;
         let org = OrgId(store.create_org("shop", "Shop").await.unwrap().id);
-        let registry = registry(org);
+        let changes = definitions().into_iter().map(KlassChange::Define).collect();
+        let done = store.change_klasses(&Actor::system(org), changes, ChangeOptions::default()).await;
+        let registry = done.unwrap_or_else(|e| panic!("{e}")).registry;
         let klass = |name: &str| registry.klass(name).unwrap().clone();
-        let shop = Self {
+        Self {
             store: store.clone(),
+            config: fresh.config.clone(),
             org,
             order: klass("order"),
             product: klass("product"),
             customer: klass("customer"),
             company: klass("company"),
             registry,
-        };
-        for sql in tables(store.dialect(), &shop.registry) {
-            shop.execute(sql).await;
         }
-        shop
     }
 
     pub fn scaled(&self) -> bool {
@@ -115,6 +122,18 @@ impl Shop {
         });
         if let Err(e) = done.await {
             panic!("{e}\n{text}");
+        }
+    }
+
+    /// Runs many statements in one transaction.
+    pub async fn batch(&self, statements: Vec<String>) {
+        let text = Arc::new(statements.join(";\n"));
+        let done = self.store.transact(move |tx| {
+            let text = text.clone();
+            Box::pin(async move { tx.batch(&text).await })
+        });
+        if let Err(e) = done.await {
+            panic!("{e}");
         }
     }
 
@@ -238,7 +257,7 @@ where
     each(|fresh: Fresh| async move {
         // All of it: its directory goes when it is dropped.
         let fresh = fresh;
-        test(Shop::new(&fresh.store).await).await;
+        test(Shop::new(&fresh).await).await;
     })
     .await;
 }
@@ -440,90 +459,4 @@ fn literal(dialect: Dialect, value: &Value, scale: u32) -> String {
         (Value::Id(id), Dialect::Sqlite) => format!("x'{}'", id.0.simple()),
         (Value::Json(_) | Value::List(_), _) => quoted(&value.to_json().to_string()),
     }
-}
-
-/// The tables of an org's own klasses and additions, with the indexes that their properties ask for.
-fn tables(dialect: Dialect, registry: &Registry) -> Vec<String> {
-    let mut out = Vec::new();
-    let postgres = dialect == Dialect::Postgres;
-    let ty = |kind: &Kind| match (kind, postgres) {
-        (Kind::Id, true) => "uuid",
-        (Kind::Id, false) => "blob",
-        (Kind::Integer { .. }, true) => "bigint",
-        (Kind::Boolean, true) => "boolean",
-        (Kind::Decimal | Kind::Money, true) => "numeric",
-        (Kind::DateTime, true) => "timestamptz",
-        (Kind::Integer { .. } | Kind::Boolean | Kind::Decimal | Kind::Money | Kind::DateTime, false) => "integer",
-        (Kind::Date, true) => "date",
-        (Kind::Json | Kind::Object(_) | Kind::List(_), true) => "jsonb",
-        _ => "text",
-    };
-    let uuid = ty(&Kind::Id);
-    let column = |p: &Property| {
-        let mut text = format!("\"{}\" {}", p.column, ty(&p.kind));
-        if p.kind == Kind::Money {
-            text.push_str(&format!(", \"{}_currency\" text", p.column));
-        }
-        text
-    };
-    for klass in &registry.klasses {
-        let homes = [
-            (Home::Table, (!klass.standard).then_some(&klass.table)),
-            (Home::Extension, klass.extension.as_ref()),
-        ];
-        for (home, table) in homes {
-            let Some(table) = table else { continue };
-            let name = table_name(dialect, table);
-            let mut columns: Vec<String> = klass.properties.iter().filter(|p| p.home == home).map(|p| column(p)).collect();
-            let mut indexed: Vec<String> = Vec::new();
-            for p in klass
-                .properties
-                .iter()
-                .filter(|p| p.home == home && (p.indexed || p.unique) && p.legal != "id")
-            {
-                indexed.push(p.column.clone());
-            }
-            if home == Home::Extension {
-                columns.insert(0, format!("\"id\" {uuid}"));
-            }
-            for end in &klass.ends {
-                if let (
-                    Link::Column {
-                        column,
-                        klass_column,
-                        home: at,
-                    },
-                    crate::klass::relationship::Side::From,
-                ) = (&end.relationship.link, end.side)
-                    && *at == home
-                    && (!klass.standard || home == Home::Extension)
-                {
-                    columns.push(format!("\"{column}\" {uuid}"));
-                    indexed.push(column.clone());
-                    if let Some(column) = klass_column {
-                        columns.push(format!("\"{column}\" text"));
-                    }
-                }
-            }
-            out.push(format!("create table {name} ({}, primary key (\"id\"))", columns.join(", ")));
-            for column in indexed {
-                let index = format!("{}_{column}_idx", table.name);
-                out.push(format!("create index \"{index}\" on {name} (\"{column}\", \"id\")"));
-            }
-        }
-    }
-    for relationship in &registry.relationships {
-        if let Link::Table { table } = &relationship.link
-            && !table.shared
-        {
-            let name = table_name(dialect, table);
-            let more: String = relationship.properties.iter().map(|p| format!(", {}", column(p))).collect();
-            let instant = ty(&Kind::DateTime);
-            out.push(format!(
-                "create table {name} (\"from_id\" {uuid}, \"to_id\" {uuid}, \"to_klass\" text, \"linked_at\" {instant}{more}, primary key (\"from_id\", \"to_id\"))"
-            ));
-            out.push(format!("create index \"{}_to_idx\" on {name} (\"to_id\", \"from_id\")", table.name));
-        }
-    }
-    out
 }

@@ -181,16 +181,16 @@ impl<'a> Writer<'a> {
     pub fn mail_in_list(&mut self, expr: &str, operand: &Operand) -> String {
         let list = self.operand(operand, Form::List(Box::new(Form::Text)));
         let items = if self.postgres() {
-            format!("select lower(x) from unnest({list}) x")
+            format!("select {} from unnest({list}) x", self.mail("x"))
         } else {
-            format!("select lower(value) from json_each({list})")
+            format!("select {} from json_each({list})", self.mail("value"))
         };
         format!("{} in ({items})", self.mail(expr))
     }
 
-    /// An e-mail address as it is compared: in lower case, as the index has it (SQLite's own `lower` knows ASCII alone).
+    /// An e-mail address as it is compared: in lower case, in the very words of the indexes.
     pub fn mail(&self, expr: &str) -> String {
-        format!("lower({expr})")
+        if self.postgres() { format!("lower({expr})") } else { format!("fold({expr})") }
     }
 
     /// Text in lower case. The column's collation may be "C", which knows ASCII alone, so the database's own is named.

@@ -66,15 +66,15 @@ fn a_customer_by_contact_point() {
     check(
         &read,
         expect![[r#"
-        select (json_build_array(t1."name"))::text from "customer" t1 where t1."org_id" = $1::uuid and t1."deleted_at" is null and t1."id" in (select t2."customer_id" from "contact_point" t2 where t2."org_id" = $1::uuid and t2."kind" = $2::text and t2."value" = $3::text) limit 1
-        1: Org as Id
-        2: Const(String("email")) as Text
-        3: Arg(0) as ContactEmail"#]],
+            select (json_build_array(t1."name"))::text from "customer" t1 where t1."org_id" = $1::uuid and t1."deleted_at" is null and t1."id" in (select t2."customer_id" from "contact_point" t2 where t2."org_id" = $1::uuid and t2."kind" = $2::text and t2."value" = $3::text) limit 1
+            1: Org as Id
+            2: Const(String("email")) as Text
+            3: Arg(0) as Contact(Email)"#]],
         expect![[r#"
-        select json_array(t1."name") from "customer" t1 where t1."org_id" = ?1 and t1."deleted_at" is null and t1."id" in (select t2."customer_id" from "contact_point" t2 where t2."org_id" = ?1 and t2."kind" = ?2 and t2."value" = ?3) limit 1
-        1: Org as Id
-        2: Const(String("email")) as Text
-        3: Arg(0) as ContactEmail"#]],
+            select json_array(t1."name") from "customer" t1 where t1."org_id" = ?1 and t1."deleted_at" is null and t1."id" in (select t2."customer_id" from "contact_point" t2 where t2."org_id" = ?1 and t2."kind" = ?2 and t2."value" = ?3) limit 1
+            1: Org as Id
+            2: Const(String("email")) as Text
+            3: Arg(0) as Contact(Email)"#]],
     );
 }
 
