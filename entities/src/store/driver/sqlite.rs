@@ -233,7 +233,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("klio.db");
         let writer = Connection::open(&path).unwrap();
-        writer.execute_batch("pragma journal_mode = wal; create table t (a text); insert into t values ('x'), (null)").unwrap();
+        writer
+            .execute_batch("pragma journal_mode = wal; create table t (a text); insert into t values ('x'), (null)")
+            .unwrap();
         let readers = Readers::open(&path, 1, timeout).unwrap();
         (dir, readers)
     }
@@ -250,7 +252,10 @@ mod tests {
         assert_eq!(read(&readers, "select a from t where a is null").await.unwrap(), "null");
         assert_eq!(read(&readers, "select a from t where a = 'none'").await.unwrap(), "null");
         assert!(matches!(read(&readers, "select nothing").await, Err(StoreError::Database(_))));
-        assert!(matches!(read(&readers, "delete from t").await, Err(StoreError::Database(_))), "readers read only");
+        assert!(
+            matches!(read(&readers, "delete from t").await, Err(StoreError::Database(_))),
+            "readers read only"
+        );
     }
 
     #[tokio::test]

@@ -100,8 +100,10 @@ fn halves(writer: &mut Writer<'_>, keys: &[SortKey], window: &Window) -> Option<
         return None;
     }
     // In its own order of nulls an index of Postgres is read as it is; SQLite reads either order from its index.
-    let positions: Vec<(&Position, bool)> =
-        [(&window.after, true), (&window.before, false)].into_iter().filter_map(|(p, after)| p.as_ref().map(|p| (p, after))).collect();
+    let positions: Vec<(&Position, bool)> = [(&window.after, true), (&window.before, false)]
+        .into_iter()
+        .filter_map(|(p, after)| p.as_ref().map(|p| (p, after)))
+        .collect();
     if positions.is_empty() && (!writer.postgres() || key.nulls_first == key.descending) {
         return None;
     }
@@ -127,17 +129,26 @@ fn halves(writer: &mut Writer<'_>, keys: &[SortKey], window: &Window) -> Option<
     let desc = if way { " desc" } else { "" };
     let mut parts = Vec::with_capacity(2);
     if any_with {
-        parts.push(Part { conditions: with, order: format!("{}{desc}, {}{desc}", key.expr, id.expr) });
+        parts.push(Part {
+            conditions: with,
+            order: format!("{}{desc}, {}{desc}", key.expr, id.expr),
+        });
     }
     if any_without {
         // The key stands in the order too, though it is null throughout: so the index on it serves.
-        parts.push(Part { conditions: without, order: format!("{}{desc}, {}{desc}", key.expr, id.expr) });
+        parts.push(Part {
+            conditions: without,
+            order: format!("{}{desc}, {}{desc}", key.expr, id.expr),
+        });
     }
     if nulls_first {
         parts.reverse();
     }
     if parts.is_empty() {
-        parts.push(Part { conditions: vec!["false".into()], order: id.expr.clone() });
+        parts.push(Part {
+            conditions: vec!["false".into()],
+            order: id.expr.clone(),
+        });
     }
     Some(parts)
 }
@@ -153,6 +164,14 @@ pub(super) struct SortKey {
     nullable: bool,
     /// A column of the klass's own table.
     column: bool,
+    /// No two objects share it, and all have it: what stands behind it in the order decides nothing.
+    decides: bool,
+}
+
+/// The keys up to one that decides: what sorting and comparing need. (A cursor holds them all.)
+fn needed(keys: &[SortKey]) -> &[SortKey] {
+    let last = keys.iter().position(|key| key.decides).unwrap_or(keys.len().saturating_sub(1));
+    &keys[..=last.min(keys.len().saturating_sub(1))]
 }
 
 impl SortKey {
@@ -164,6 +183,7 @@ impl SortKey {
             nulls_first: false,
             nullable: false,
             column: true,
+            decides: false,
         }
     }
 }
@@ -196,6 +216,7 @@ fn sort_keys(writer: &mut Writer<'_>, scope: &mut Scope, order: &[Order]) -> Vec
             descending: *descending,
             nulls_first: *nulls_first,
             nullable,
+            decides: through.is_empty() && matches!(by, OrderBy::Property(p) if p.unique && p.required && p.kind != Kind::Email),
             column: through.is_empty() && matches!(by, OrderBy::Property(p) if p.home == Home::Table),
         });
     }
@@ -206,7 +227,7 @@ fn sort_keys(writer: &mut Writer<'_>, scope: &mut Scope, order: &[Order]) -> Vec
 
 /// What stands behind `order by`.
 pub(super) fn order_by(writer: &Writer<'_>, keys: &[SortKey], backward: bool) -> String {
-    let terms: Vec<String> = keys
+    let terms: Vec<String> = needed(keys)
         .iter()
         .map(|key| {
             let descending = key.descending != backward;
@@ -238,11 +259,13 @@ pub(super) fn beyond_window(writer: &mut Writer<'_>, keys: &[SortKey], window: &
 
 /// Strictly behind a position in the order, or strictly before it.
 fn beyond(writer: &mut Writer<'_>, keys: &[SortKey], position: &Position, after: bool) -> String {
+    let all = keys.len();
+    let keys = needed(keys);
     let values: Vec<Option<String>> = keys
         .iter()
         .enumerate()
         .map(|(i, key)| {
-            let operand: Option<&Operand> = if i + 1 == keys.len() {
+            let operand: Option<&Operand> = if i + 1 == all {
                 Some(&position.id)
             } else {
                 position.keys.get(i).and_then(Option::as_ref)

@@ -71,7 +71,10 @@ pub(super) fn registry(org: OrgId) -> Registry {
 }
 
 fn definitions() -> Vec<Definition> {
-    [PRODUCT, CUSTOMER, ORDER].iter().map(|text| read::from_toml(text).unwrap()).collect()
+    [PRODUCT, CUSTOMER, ORDER]
+        .iter()
+        .map(|text| read::from_toml(text).unwrap())
+        .collect()
 }
 
 pub(super) fn nil() -> OrgId {
@@ -125,9 +128,15 @@ impl Shop {
         }
     }
 
-    /// Runs many statements in one transaction.
+    /// Runs many statements, many to a transaction.
     pub async fn batch(&self, statements: Vec<String>) {
-        let text = Arc::new(statements.join(";\n"));
+        for statements in statements.chunks(1000) {
+            self.text(statements.join(";\n")).await;
+        }
+    }
+
+    async fn text(&self, text: String) {
+        let text = Arc::new(text);
         let done = self.store.transact(move |tx| {
             let text = text.clone();
             Box::pin(async move { tx.batch(&text).await })

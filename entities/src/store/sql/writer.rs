@@ -190,7 +190,11 @@ impl<'a> Writer<'a> {
 
     /// An e-mail address as it is compared: in lower case, in the very words of the indexes.
     pub fn mail(&self, expr: &str) -> String {
-        if self.postgres() { format!("lower({expr})") } else { format!("fold({expr})") }
+        if self.postgres() {
+            format!("lower({expr})")
+        } else {
+            format!("fold({expr})")
+        }
     }
 
     /// Text in lower case. The column's collation may be "C", which knows ASCII alone, so the database's own is named.

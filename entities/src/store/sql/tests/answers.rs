@@ -675,6 +675,10 @@ async fn pages_go_both_ways_and_skip_nothing() {
             vec![OrderBy::Property(property(&s.order, "items"))],
             vec![
                 OrderBy::Property(property(&s.order, "items")),
+                OrderBy::Property(property(&s.order, "number")),
+            ],
+            vec![
+                OrderBy::Property(property(&s.order, "items")),
                 OrderBy::Property(property(&s.order, "total")),
             ],
             vec![
@@ -760,6 +764,7 @@ fn position_of(s: &Shop, by: &[OrderBy], cursor: &Json) -> Position {
                         amount
                     })))
                 }
+                Json::String(key) => Some(Operand::Const(text(key))),
                 key => Some(Operand::Const(Value::Integer(key.as_i64().unwrap()))),
             }
         })
