@@ -24,7 +24,7 @@ pub(super) fn aggregates(writer: &mut Writer<'_>, mut scope: Scope, wanted: &[Ag
             number.json(writer, &number.expr, number.currency.as_deref())
         })
         .collect();
-    format!("(select {}{})", writer.array(&items), scope.from_where(writer))
+    format!("(select {}{})", writer.array(&items), scope.source(writer))
 }
 
 /// An aggregate, as an expression.
@@ -217,7 +217,7 @@ pub(super) fn groups(writer: &mut Writer<'_>, mut scope: Scope, groups: &Groups)
         "(select {} from (select {}{}{group_by}{having}{order} limit {limit}) {alias})",
         writer.rows(&row),
         picks.join(", "),
-        scope.from_where(writer)
+        scope.source(writer)
     )
 }
 

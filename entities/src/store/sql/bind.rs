@@ -129,7 +129,7 @@ impl Form {
     }
 
     /// On SQLite: the value of an item of the list, as `json_each` gives it.
-    pub(super) fn from_json_each(&self, value: &str) -> String {
+    pub(super) fn json_each_item(&self, value: &str) -> String {
         match self {
             Form::Id => format!("unhex({value})"),
             _ => value.to_owned(),

@@ -61,7 +61,7 @@ pub(super) fn condition(writer: &mut Writer<'_>, scope: &mut Scope, filter: &Fil
                 }
             }
             let not = if *quantifier == Quantifier::Some { "" } else { "not " };
-            format!("{not}exists (select 1{})", far.from_where(writer))
+            format!("{not}exists (select 1{})", far.source(writer))
         }
         Filter::Count {
             end,
@@ -73,7 +73,7 @@ pub(super) fn condition(writer: &mut Writer<'_>, scope: &mut Scope, filter: &Fil
             let mut far = reach(writer, scope, end, klass, false);
             require(writer, &mut far, filter);
             let number = writer.operand(operand, Form::Integer);
-            format!("(select count(*){}) {} {number}", far.from_where(writer), sign(*op))
+            format!("(select count(*){}) {} {number}", far.source(writer), sign(*op))
         }
     }
 }

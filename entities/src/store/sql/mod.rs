@@ -74,7 +74,7 @@ pub fn compile(dialect: Dialect, registry: &Registry, read: &Read) -> Statement 
             scope.conditions.push(writer.in_list(&id, ids, &Form::Id));
             let row = value::row(&mut writer, &mut scope, outputs, &[]);
             let rows = writer.rows(&row);
-            format!("select {}{}", writer.top(&rows), scope.from_where(&writer))
+            format!("select {}{}", writer.top(&rows), scope.source(&writer))
         }
         Read::Timeline(page) => {
             let json = timeline::timeline(&mut writer, page);
@@ -96,5 +96,5 @@ fn one(writer: &mut Writer<'_>, klass: &Arc<Klass>, key: &Key, deleted: bool, ou
     };
     scope.conditions.push(condition);
     let row = value::row(writer, &mut scope, outputs, &[]);
-    format!("select {}{} limit 1", writer.top(&row), scope.from_where(writer))
+    format!("select {}{} limit 1", writer.top(&row), scope.source(writer))
 }

@@ -24,7 +24,7 @@ pub(super) fn page(writer: &mut Writer<'_>, page: &Page, mut near: Option<(&mut 
     };
     let total = if page.total {
         let scope = base(writer, page, near.as_mut());
-        format!("(select count(*){})", scope.from_where(writer))
+        format!("(select count(*){})", scope.source(writer))
     } else {
         "null".to_owned()
     };
@@ -71,8 +71,8 @@ fn rows(writer: &mut Writer<'_>, mut scope: Scope, rows: &Rows) -> String {
     let selects: Vec<String> = parts
         .iter()
         .map(|part| {
-            let from_where = scope.from_where_and(writer, &part.conditions);
-            format!("select {}{from_where} order by {} limit {limit}", scope.picks(), part.order)
+            let source = scope.source_and(writer, &part.conditions);
+            format!("select {}{source} order by {} limit {limit}", scope.picks(), part.order)
         })
         .collect();
     let base = match selects.as_slice() {

@@ -93,7 +93,7 @@ pub(super) fn reference(writer: &mut Writer<'_>, near: &mut Scope, end: &End) ->
             Some(klass) => {
                 let mut far = reach(writer, near, end, &klass, false);
                 let id = far.id();
-                format!("(select {id}{} order by {id} limit 1)", far.from_where(writer))
+                format!("(select {id}{} order by {id} limit 1)", far.source(writer))
             }
             None => "null".to_owned(),
         },
@@ -163,7 +163,7 @@ pub(super) fn count(writer: &mut Writer<'_>, near: &mut Scope, end: &End) -> Str
         .filter_map(|name| writer.registry.klass(name).cloned())
         .map(|klass| {
             let far = reach(writer, near, end, &klass, false);
-            format!("(select count(*){})", far.from_where(writer))
+            format!("(select count(*){})", far.source(writer))
         })
         .collect();
     match counts.as_slice() {

@@ -111,12 +111,12 @@ impl Scope {
     }
 
     /// ` from … where …`, complete once everything that is read has been asked for.
-    pub fn from_where(&self, writer: &Writer<'_>) -> String {
-        self.from_where_and(writer, &[])
+    pub fn source(&self, writer: &Writer<'_>) -> String {
+        self.source_and(writer, &[])
     }
 
     /// The same under more conditions.
-    pub fn from_where_and(&self, writer: &Writer<'_>, more: &[String]) -> String {
+    pub fn source_and(&self, writer: &Writer<'_>, more: &[String]) -> String {
         let mut out = format!(" from {}", self.from);
         if let Some(join) = self.extension_join(writer) {
             out.push(' ');

@@ -82,7 +82,7 @@ fn one(writer: &mut Writer<'_>, scope: &mut Scope, end: &End, klass: &Arc<Klass>
     } else {
         format!(" order by {id} limit 1")
     };
-    format!("(select {row}{}{limit})", far.from_where(writer))
+    format!("(select {row}{}{limit})", far.source(writer))
 }
 
 fn one_of(writer: &mut Writer<'_>, scope: &mut Scope, end: &End, arms: &[(Arc<Klass>, Vec<Output>)]) -> String {
@@ -106,7 +106,7 @@ fn one_of(writer: &mut Writer<'_>, scope: &mut Scope, end: &End, arms: &[(Arc<Kl
         } else {
             format!(" order by {id} limit 1")
         };
-        let select = format!("(select {pair}{}{limit})", far.from_where(writer));
+        let select = format!("(select {pair}{}{limit})", far.source(writer));
         parts.push((name, select));
     }
     match (klass_column, parts.as_slice()) {

@@ -172,7 +172,7 @@ impl<'a> Writer<'a> {
         if self.postgres() {
             format!("{expr} = any({list})")
         } else {
-            let value = form.from_json_each("value");
+            let value = form.json_each_item("value");
             format!("{expr} in (select {value} from json_each({list}))")
         }
     }

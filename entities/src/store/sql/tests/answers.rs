@@ -292,7 +292,8 @@ async fn every_operator_finds_what_it_says() {
             // And its opposite.
             let rest: Vec<u32> = (101..=105).filter(|n| !want.contains(n)).collect();
             assert_eq!(
-                s.find(&s.order, Filter::Not(Box::new(filter)), &[operand.clone()]).await,
+                s.find(&s.order, Filter::Not(Box::new(filter)), std::slice::from_ref(&operand))
+                    .await,
                 rest,
                 "not {legal} {op:?} {operand:?}"
             );
@@ -335,7 +336,7 @@ async fn paths_parts_and_places_are_compared() {
         ];
         for (steps, op, operand, want) in cases {
             assert_eq!(
-                s.find(&s.order, path(steps, op, arg.clone()), &[operand.clone()]).await,
+                s.find(&s.order, path(steps, op, arg.clone()), std::slice::from_ref(&operand)).await,
                 want,
                 "{steps:?} {op:?} {operand:?}"
             );

@@ -210,8 +210,13 @@ async fn indexes_serve_the_obvious_shapes() {
             op: Op::Eq,
             operand: Operand::Arg(0),
         };
-        s.by_index("by reference", by_id(o).filter(of_customer).read(), &[i.clone()], &["customer_id"])
-            .await;
+        s.by_index(
+            "by reference",
+            by_id(o).filter(of_customer).read(),
+            std::slice::from_ref(&i),
+            &["customer_id"],
+        )
+        .await;
         if s.store.dialect() == Dialect::Sqlite {
             let start = Filter::Compare {
                 target: Target::Property(property(o, "number")),
@@ -255,7 +260,7 @@ async fn indexes_serve_the_obvious_shapes() {
                 operand: Operand::Arg(0),
             }),
         };
-        let plan = s.plan(&by_id(o).filter(related).read(), &[i.clone()]).await;
+        let plan = s.plan(&by_id(o).filter(related).read(), std::slice::from_ref(&i)).await;
         assert!(!plan.contains("Seq Scan"), "{plan}");
         let timeline = TimelinePage {
             customer: Operand::Arg(0),
