@@ -65,6 +65,9 @@ pub enum Read {
     /// A page of a customer's timeline entries: `[rows, total or null]`, a row `[[at, entry id], kind, klass name, object id, channel, conversation id, data]`
     /// (at: as a DateTime value; data: JSON or null).
     Timeline(TimelinePage),
+    /// As [`Read::Timeline`] for many customers at once: [`TimelinePage::customer`] is a list of ids. Answers `[[customer, rows, total or
+    /// null], …]`, in no order.
+    Timelines(TimelinePage),
 }
 
 /// Which single object.

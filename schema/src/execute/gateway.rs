@@ -97,7 +97,18 @@ impl Gateway {
         if let Some(answer) = self.introspection_alone(&request, &prepared, &mut stats).await {
             return answer;
         }
-        self.run(actor, &request, prepared, stats).await
+        let (kind, version) = (prepared.plan.kind, prepared.schema.registry.version);
+        let (answer, refused) = self.run(actor, &request, prepared, stats.clone()).await;
+        if refused && kind == OperationType::Query {
+            // The database refused a statement: another node may have changed the klasses since this one looked.
+            self.catalog.changed(actor.org);
+            if let Ok(again) = self.prepare(actor, &request).await
+                && again.schema.registry.version != version
+            {
+                return self.run(actor, &request, again, stats).await.0;
+            }
+        }
+        answer
     }
 
     /// What sort of operation a request asks for, so that a way in can tell a subscription before it is run.
@@ -124,14 +135,15 @@ impl Gateway {
     pub async fn prepare(&self, actor: &Actor, request: &Request) -> Result<Prepared, Vec<Error>> {
         limits::check_variables(&request.variables, &self.limits).map_err(|error| vec![error])?;
         let schema = self.schema(actor).await.map_err(|error| vec![error])?;
-        let document = self.document(&schema, &request.query)?;
+        let text = plan_key(&[b"document", request.query.as_bytes()]);
+        let document = self.document_of(&schema, &request.query, text)?;
         let (name, operation) = select(&document, request.operation.as_deref()).map_err(|error| vec![error])?;
         let variables = coerce_variables(&schema.types, operation, &request.variables)?;
 
         let sees_sensitive = actor.role.sees_sensitive();
         let key = plan_key(&[
             b"plan",
-            request.query.as_bytes(),
+            &text,
             name.unwrap_or_default().as_bytes(),
             &[sees_sensitive.into()],
             variables.shape.as_bytes(),
@@ -173,7 +185,10 @@ impl Gateway {
 
     /// A document, checked against the limits and the schema; kept with the schema.
     fn document(&self, schema: &OrgSchema, text: &str) -> Result<Arc<Document>, Vec<Error>> {
-        let key = plan_key(&[b"document", text.as_bytes()]);
+        self.document_of(schema, text, plan_key(&[b"document", text.as_bytes()]))
+    }
+
+    fn document_of(&self, schema: &OrgSchema, text: &str, key: PlanKey) -> Result<Arc<Document>, Vec<Error>> {
         if let Some(document) = schema.plans.get(&key).and_then(|it| it.downcast::<Document>().ok()) {
             return Ok(document);
         }
@@ -207,7 +222,8 @@ impl Gateway {
         })
     }
 
-    async fn run(&self, actor: &Actor, request: &Request, prepared: Prepared, mut stats: Stats) -> Answer {
+    /// Runs what is prepared; tells too whether the database refused a statement.
+    async fn run(&self, actor: &Actor, request: &Request, prepared: Prepared, mut stats: Stats) -> (Answer, bool) {
         let run = Run::new(
             &self.store,
             &prepared.schema,
@@ -219,7 +235,7 @@ impl Gateway {
         let plan = &prepared.plan;
         let requested = match self.charge(&run, plan, actor) {
             Ok(requested) => requested,
-            Err(error) => return refused(vec![error], stats),
+            Err(error) => return (refused(vec![error], stats), false),
         };
         let told = match plan.kind {
             OperationType::Mutation => self.mutate(&run, plan, request).await,
@@ -244,11 +260,12 @@ impl Gateway {
             format!(",\"extensions\":{{\"cost\":{{\"requested\":{requested},\"actual\":{actual},\"remaining\":{remaining}}}}}}}")
                 .as_bytes(),
         );
-        Answer {
+        let answer = Answer {
             body: body.into(),
             executed: true,
             stats,
-        }
+        };
+        (answer, run.refused.load(Ordering::Relaxed))
     }
 
     /// Takes what the operation may cost out of the actor's bucket.

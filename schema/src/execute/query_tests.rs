@@ -59,8 +59,13 @@ impl World {
         store.migrate().await.expect("migrates");
         let org = OrgId(store.create_org("acme", "Acme").await.expect("an org").id);
         let actor = Actor::system(org);
-        let changes = [PRODUCT, ORDER].iter().map(|text| KlassChange::Define(read::from_toml(text).expect("a definition")));
-        let report = store.change_klasses(&actor, changes.collect(), Default::default()).await.expect("klasses");
+        let changes = [PRODUCT, ORDER]
+            .iter()
+            .map(|text| KlassChange::Define(read::from_toml(text).expect("a definition")));
+        let report = store
+            .change_klasses(&actor, changes.collect(), Default::default())
+            .await
+            .expect("klasses");
         let catalog = Arc::new(Catalog::new(Arc::new(store.clone()), Default::default()));
         World {
             gateway: Gateway::new(store, catalog, Limits::default()),
@@ -147,7 +152,12 @@ impl World {
 
     /// A customer, three products, and orders of them.
     async fn shop(&self) -> Shop {
-        let ada = self.create("customer", json!({"name": "Ada Lovelace", "email": "Ada@Example.org", "externalId": "c1", "tags": ["vip"]})).await;
+        let ada = self
+            .create(
+                "customer",
+                json!({"name": "Ada Lovelace", "email": "Ada@Example.org", "externalId": "c1", "tags": ["vip"]}),
+            )
+            .await;
         let bob = self.create("customer", json!({"name": "Bob"})).await;
         let mut products = Vec::new();
         for sku in ["hat", "coat", "shoe"] {
@@ -202,7 +212,10 @@ where
 
 /// Databases cannot be made from within a transaction, and this crate knows no driver: Postgres's own client does it.
 fn psql(server: &str, command: &str) {
-    let done = std::process::Command::new("psql").args([server, "-q", "-c", command]).status().expect("psql runs");
+    let done = std::process::Command::new("psql")
+        .args([server, "-q", "-c", command])
+        .status()
+        .expect("psql runs");
     assert!(done.success(), "{command}");
 }
 
@@ -329,25 +342,44 @@ async fn filters_and_search() {
             ("{status: {eq: ON_ITS_WAY}}", vec![1, 4]),
             ("{status: {in: [DELIVERED, ON_ITS_WAY]}, paid: {eq: true}}", vec![2, 4]),
             ("{total: {gt: \"30.5\"}}", vec![4, 5, 6]),
-            ("{total: {amount: {between: {from: 10.5, to: \"20.50\"}}, currency: {eq: \"EUR\"}}}", vec![1, 2]),
+            (
+                "{total: {amount: {between: {from: 10.5, to: \"20.50\"}}, currency: {eq: \"EUR\"}}}",
+                vec![1, 2],
+            ),
             ("{weight: {lte: 1.125}}", vec![0, 1]),
             ("{big: {eq: \"9007199254740995\"}}", vec![2]),
             ("{placedAt: {isNull: true}}", vec![5]),
             ("{placedAt: {gte: \"2026-11-15T12:00:00.123+02:00\"}}", vec![6]),
             ("{day: {lt: \"2026-11-03\"}}", vec![0, 1]),
-            ("{or: [{orderNumber: {endsWith: \"0\"}}, {not: {orderNumber: {ne: \"A-6\"}}}]}", vec![0, 6]),
+            (
+                "{or: [{orderNumber: {endsWith: \"0\"}}, {not: {orderNumber: {ne: \"A-6\"}}}]}",
+                vec![0, 6],
+            ),
             ("{words: {hasAny: [\"w2\", \"w3\"]}}", vec![2, 3]),
             ("{extra: {path: [\"gift\"], eq: true}}", vec![3]),
             ("{extra: {path: \"n\", gte: 5}}", vec![5, 6]),
-            ("{customer: {name: {containsIgnoreCase: \"LOVE\"}}, orderNumber: {in: \"A-1\"}}", vec![1]),
+            (
+                "{customer: {name: {containsIgnoreCase: \"LOVE\"}}, orderNumber: {in: \"A-1\"}}",
+                vec![1],
+            ),
             ("{products: {every: {sku: {in: [\"hat\", \"coat\"]}}}}", vec![0, 3, 6]),
             ("{products: {some: {sku: {eq: \"shoe\"}}}, status: {eq: DELIVERED}}", vec![2, 5]),
             ("{products: {none: {sku: {eq: \"hat\"}}}}", vec![1, 4]),
             ("{and: []}", vec![0, 1, 2, 3, 4, 5, 6]),
             ("{or: []}", vec![]),
         ] {
-            let data = world.data(&format!("{{ orders(filter: {filter}, orderBy: [{{orderNumber: ASC}}]) {{ nodes {{ orderNumber }} }} }}"), json!({})).await;
-            let found: Vec<&str> = data["orders"]["nodes"].as_array().expect("a list").iter().filter_map(|node| node["orderNumber"].as_str()).collect();
+            let data = world
+                .data(
+                    &format!("{{ orders(filter: {filter}, orderBy: [{{orderNumber: ASC}}]) {{ nodes {{ orderNumber }} }} }}"),
+                    json!({}),
+                )
+                .await;
+            let found: Vec<&str> = data["orders"]["nodes"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .filter_map(|node| node["orderNumber"].as_str())
+                .collect();
             let expected: Vec<String> = numbers.iter().map(|n| format!("A-{n}")).collect();
             assert_eq!(found, expected, "{filter}");
         }
@@ -426,6 +458,21 @@ async fn the_timeline() {
             }
         }
         assert_eq!(&seen, entries);
+        // The timelines of many customers are one statement too.
+        let (many, stats) = world
+            .ask_as(
+                &world.actor,
+                "{ customers(orderBy: [{name: ASC}]) { nodes { name timeline(last: 1) { totalCount nodes { ... on Order { orderNumber } } } } } }",
+                json!({}),
+            )
+            .await;
+        assert_eq!(
+            many["data"]["customers"]["nodes"],
+            json!([{"name": "Ada Lovelace", "timeline": {"totalCount": entries.len(), "nodes": [{"orderNumber": "A-0"}]}},
+                   {"name": "Bob", "timeline": {"totalCount": 0, "nodes": []}}]),
+            "{many}"
+        );
+        assert_eq!(stats.statements, 3);
         let only = world.data(
             "query($id: ID!) { customer(id: $id) { timeline(kinds: [MESSAGE], channels: [EMAIL]) { nodes { __typename ... on Message { subject } } } } }",
             json!({"id": shop.ada.to_text("customer")}),

@@ -1,7 +1,7 @@
 //! Runs what a plan says: statements, then those that their answers ask for, level by level, in batches.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_graphql_parser::types::OperationType;
 use bytes::Bytes;
@@ -45,6 +45,8 @@ pub struct Run<'a> {
     pub root_type: &'static str,
     /// Statements so far.
     pub statements: AtomicUsize,
+    /// The database refused a statement: its tables may be those of other klasses by now.
+    pub refused: AtomicBool,
     log_cursor: OnceCell<String>,
 }
 
@@ -110,6 +112,7 @@ impl<'a> Run<'a> {
             limits,
             root_type: plan::root::root_type(kind),
             statements: AtomicUsize::new(0),
+            refused: AtomicBool::new(false),
             log_cursor: OnceCell::new(),
         }
     }
@@ -347,7 +350,12 @@ impl<'a> Run<'a> {
 
     async fn answer(&self, statement: &sql::Statement, arguments: Vec<Value>) -> Result<Arc<Answer>, Error> {
         self.statements.fetch_add(1, Ordering::Relaxed);
-        let text: Bytes = self.store.read(self.actor.org, statement, &arguments).await.map_err(store_error)?;
+        let text: Bytes = self.store.read(self.actor.org, statement, &arguments).await.map_err(|error| {
+            if matches!(error, StoreError::Database(_) | StoreError::Corrupt(_) | StoreError::Stale) {
+                self.refused.store(true, Ordering::Relaxed);
+            }
+            store_error(error)
+        })?;
         let tape = Tape::read(text).map_err(Error::internal)?;
         Ok(Arc::new(Answer { tape, arguments }))
     }
@@ -359,7 +367,7 @@ impl<'a> Run<'a> {
             .await
     }
 
-    /// Reads what answers left open, level by level: one statement for each place and klass, and one for each timeline.
+    /// Reads what answers left open, level by level: one statement for each place and klass, and one for each place of timelines.
     pub async fn load(&self, mut wanted: Wanted<'_>, loaded: &mut Loaded) -> Result<(), Error> {
         let ground = self.ground();
         while !wanted.is_empty() {
@@ -382,14 +390,10 @@ impl<'a> Run<'a> {
                     Ok::<_, Error>(Some((site, arm, answer)))
                 }
             });
-            let timelines = wanted.timelines.into_values().flat_map(|(timeline, customers)| {
-                customers.into_iter().map(move |customer| {
-                    let timeline = timeline.clone();
-                    async move {
-                        let answer = self.read(&timeline.fetch, Some(Value::Id(ObjectId(customer)))).await?;
-                        Ok::<_, Error>((timeline, customer, answer))
-                    }
-                })
+            let timelines = wanted.timelines.into_values().map(|(timeline, customers)| async move {
+                let customers = Value::List(customers.into_iter().map(|id| Value::Id(ObjectId(id))).collect());
+                let answer = self.read(&timeline.fetch, Some(customers)).await?;
+                Ok::<_, Error>((timeline, answer))
             });
             let (objects, timelines) = futures_util::try_join!(
                 try_join_all(objects.collect::<Vec<_>>()),
@@ -412,11 +416,16 @@ impl<'a> Run<'a> {
                     loaded.objects.insert((site.id, id), row);
                 }
             }
-            for (timeline, customer, answer) in timelines {
-                if timeline.fetch.deferred {
-                    next.answer(&timeline.fetch.shape, &answer);
+            for (timeline, answer) in timelines {
+                for page in answer.tape.elements(0) {
+                    let Some(customer) = answer.tape.element(page, 0).and_then(|at| super::leaf::uuid(answer.tape.raw(at))) else {
+                        continue;
+                    };
+                    if timeline.fetch.deferred {
+                        next.node(&timeline.fetch.shape, Node::Json(&answer, page));
+                    }
+                    loaded.timelines.insert((timeline.id, customer), (answer.clone(), page));
                 }
-                loaded.timelines.insert((timeline.id, customer), answer);
             }
             wanted = next;
         }

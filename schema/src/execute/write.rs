@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::leaf;
 use super::record::{Cell, Record};
 use super::tape::{Tag, Tape};
-use crate::error::{Code, Error, Segment, write_string};
+use crate::error::{Code, Error, MAX_ERRORS, Segment, write_string};
 use crate::plan::shape::{ActorPart, Count, Fields, From, Items, Leaf, PageFact, Shape, TitlePiece, Window};
 use crate::plan::timeline::Entry;
 use crate::plan::{Root, cursor};
@@ -33,7 +33,7 @@ pub struct Loaded {
     /// Shapes of records that turned up where objects may stand, by place and type.
     pub records: HashMap<(usize, String), Arc<Fields>>,
     /// Timelines, by place and customer.
-    pub timelines: HashMap<(usize, Uuid), Arc<Answer>>,
+    pub timelines: HashMap<(usize, Uuid), (Arc<Answer>, usize)>,
     /// Where the log stood before anything was read.
     pub log_cursor: Option<String>,
 }
@@ -143,6 +143,10 @@ impl<'a> Writer<'a> {
 
     /// Notes an error at the present place.
     fn raise(&mut self, mut error: Error) {
+        // More are not told, so they are not kept.
+        if self.errors.len() >= MAX_ERRORS {
+            return;
+        }
         error.path = self
             .path
             .iter()
@@ -200,7 +204,7 @@ impl<'a> Writer<'a> {
             (Shape::Timeline(timeline), Node::Json(answer, at)) => {
                 let loaded = self.loaded;
                 match leaf::uuid(answer.tape.raw(at)).and_then(|customer| loaded.timelines.get(&(timeline.id, customer))) {
-                    Some(its) => self.apply(&timeline.fetch.shape, Node::Json(its, 0)),
+                    Some((its, at)) => self.apply(&timeline.fetch.shape, Node::Json(its, *at)),
                     None => Ok(Wrote::Null),
                 }
             }

@@ -25,7 +25,7 @@ use crate::types::timeline::EVENTS;
 pub struct Timeline {
     /// Tells timelines of one process apart.
     pub id: usize,
-    /// The statement; its first argument is the customer's id.
+    /// The statement; its first argument is the list of customers. The shape is that of one customer's `[customer, rows, total]`.
     pub fetch: Fetch,
 }
 
@@ -92,26 +92,32 @@ impl<'a> Compiler<'a> {
             Meaning::ConnectionNodes => {
                 let entry = this.entry(&asked.field.ty, &asked.beneath)?;
                 row_cost.own += cost::ROW;
-                Ok(rows_of(&asked.field.ty, entry, &window))
+                Ok(Became {
+                    from: From::At(1),
+                    ..rows_of(&asked.field.ty, entry, &window)
+                })
             }
             Meaning::Edges => {
                 let on = this.named_object(asked.field.ty.name())?;
                 let (fields, cost) = this.fields(on, &asked.beneath, |this, asked| this.timeline_edge(asked, order))?;
                 row_cost.add(cost);
-                Ok(rows_of(&asked.field.ty, Shape::Object(Arc::new(fields)), &window))
+                Ok(Became {
+                    from: From::At(1),
+                    ..rows_of(&asked.field.ty, Shape::Object(Arc::new(fields)), &window)
+                })
             }
             Meaning::PageInfo => {
                 let on = this.named_object(asked.field.ty.name())?;
                 let (fields, _) = this.fields(on, &asked.beneath, |_, asked| page_fact(asked))?;
                 Ok(Became {
-                    from: From::At(0),
+                    from: From::At(1),
                     shape: Shape::PageInfo(window.clone(), Arc::new(fields)),
                     cost: Cost::default(),
                 })
             }
             Meaning::TotalCount => {
                 total = true;
-                Ok(Became::value(From::At(1), Shape::Leaf(Leaf::Int)))
+                Ok(Became::value(From::At(2), Shape::Leaf(Leaf::Int)))
             }
             Meaning::LogCursor => {
                 this.log_cursor = true;
@@ -121,7 +127,7 @@ impl<'a> Compiler<'a> {
         })?;
         let mut cost = Cost::of(cost::STATEMENT + cost::PAGE + if total { cost::SWEEP } else { 0 });
         cost.times.push((self.count_for_parent(window.limit), row_cost));
-        let read = Read::Timeline(TimelinePage {
+        let read = Read::Timelines(TimelinePage {
             customer,
             kinds,
             channels,

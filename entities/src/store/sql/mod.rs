@@ -76,6 +76,7 @@ pub fn compile(dialect: Dialect, registry: &Registry, read: &Read) -> Statement 
             let rows = writer.rows(&row);
             format!("select {}{}", writer.top(&rows), scope.source(&writer))
         }
+        Read::Timelines(page) => timeline::timelines(&mut writer, page),
         Read::Timeline(page) => {
             let json = timeline::timeline(&mut writer, page);
             format!("select {}", writer.top(&json))

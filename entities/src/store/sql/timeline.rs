@@ -10,11 +10,31 @@ use super::writer::{Writer, all};
 
 /// `[rows, total or null]`. The list runs from the newest entry to the oldest; the index of the table runs so too.
 pub(super) fn timeline(writer: &mut Writer<'_>, page: &TimelinePage) -> String {
+    let customer = writer.operand(&page.customer, Form::Id);
+    let (rows, total) = parts(writer, page, customer);
+    writer.array(&[rows, total])
+}
+
+/// The whole statement for many customers: `[[customer, rows, total or null], …]`, a page for each, by one look-up of the index each.
+pub(super) fn timelines(writer: &mut Writer<'_>, page: &TimelinePage) -> String {
+    let list = writer.operand(&page.customer, Form::List(Box::new(Form::Id)));
+    let customers = if writer.postgres() {
+        format!("unnest({list}) c(id)")
+    } else {
+        format!("(select {} id from json_each({list})) c", Form::Id.from_json_each("value"))
+    };
+    let (rows, total) = parts(writer, page, "c.id".to_owned());
+    let row = writer.array(&[writer.id_json("c.id", false), rows, total]);
+    let json = writer.rows(&row);
+    format!("select {} from {customers}", writer.top(&json))
+}
+
+fn parts(writer: &mut Writer<'_>, page: &TimelinePage, customer: String) -> (String, String) {
     let t = writer.table_alias();
     let column = |name: &str| format!("{t}.\"{name}\"");
     let mut conditions = vec![
         format!("{} = {}", column("org_id"), writer.org()),
-        format!("{} = {}", column("customer_id"), writer.operand(&page.customer, Form::Id)),
+        format!("{} = {customer}", column("customer_id")),
     ];
     for (name, list) in [("kind", &page.kinds), ("channel", &page.channels)] {
         if let Some(list) = list {
@@ -56,5 +76,5 @@ pub(super) fn timeline(writer: &mut Writer<'_>, page: &TimelinePage) -> String {
         writer.rows(&row),
         all(&conditions)
     );
-    writer.array(&[rows, total])
+    (rows, total)
 }
