@@ -11,10 +11,11 @@ use super::{Dialect, Store, StoreError, ddl, ddl_steps};
 
 mod cell;
 mod convert;
-pub(crate) mod data;
+mod data;
 pub(crate) mod hand;
 pub(crate) mod point;
 mod run;
+mod work;
 
 use crate::klass::change::{self, KlassChange};
 use crate::klass::definition::Stored;
@@ -135,35 +136,41 @@ impl Store {
             });
         }
         let mut hand = self.hand(actor.org).await?;
-        let done = self.change_by(&mut hand, actor, changes, options).await;
-        hand.release().await;
-        done
-    }
-
-    async fn change_by(
-        &self,
-        hand: &mut Hand,
-        actor: &Actor,
-        changes: Vec<KlassChange>,
-        options: ChangeOptions<'_>,
-    ) -> Result<ChangeReport, StoreError> {
         // What another left in the middle comes first: this change is planned on what comes of it.
-        for line in self.resume_org(hand).await? {
+        for line in self.resume_org(&mut hand).await? {
             tracing::info!("{line}");
         }
         let (change, mut report) = self.plan_change(actor, &changes, &options).await?;
         report.applied = true;
         let Some((change, faults)) = change else { return Ok(report) };
         data::gather(faults)?;
-        let change = Arc::new(change);
-        self.journal(&change).await?;
-        report.cursor = self.make(hand, change.clone()).await?;
+        // From here on it goes to its end, even when the caller goes away.
+        let (store, change) = (self.clone(), Arc::new(change));
         report.registry = change.after.clone();
+        let task = tokio::spawn(async move {
+            let done = store.carry_out(&mut hand, change).await;
+            hand.release().await;
+            done
+        });
+        #[cfg(test)]
+        self.0.points.keep(task.abort_handle());
+        let ended = |e| {
+            StoreError::Unavailable(format!(
+                "the klass change ended before its time ({e}); it is finished or undone at the next start"
+            ))
+        };
+        report.cursor = task.await.map_err(ended)??;
+        Ok(report)
+    }
+
+    async fn carry_out(&self, hand: &mut Hand, change: Arc<run::Change>) -> Result<Option<String>, StoreError> {
+        self.journal(&change).await?;
+        let cursor = self.make(hand, change.clone()).await?;
         // The change is made; what is left may wait.
         if let Err(error) = self.settle_down(hand, change.id, &change.plan, self.0.config.klass_grace).await {
             tracing::warn!(change = %change.id, %error, "what a klass change left could not be dropped; the next start tries again");
         }
-        Ok(report)
+        Ok(cursor)
     }
 
     /// What would be done, with the faults that forbid it; `None` when there is nothing to do.
@@ -199,7 +206,7 @@ impl Store {
         }
         let after = Arc::new(planned.registry);
         let (old, new) = (ddl::tables(&before), ddl::tables(&after));
-        let work = data::work(&before, &after, self.dialect());
+        let work = work::work(&before, &after, self.dialect());
         let mut faults: Vec<Fault> = Vec::new();
         if !options.force {
             faults.extend(report.changes.iter().filter(|c| c.class == Class::Breaking).map(|c| {

@@ -11,6 +11,21 @@ pub(crate) struct Points {
     pub stop_after: std::sync::atomic::AtomicUsize,
     /// Told when it has stopped.
     pub stopped: tokio::sync::Notify,
+    /// Ends it.
+    task: std::sync::Mutex<Option<tokio::task::AbortHandle>>,
+}
+
+#[cfg(test)]
+impl Points {
+    pub(super) fn keep(&self, task: tokio::task::AbortHandle) {
+        *self.task.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(task);
+    }
+
+    /// What the end of the process would do to a change that has stopped.
+    pub fn end(&self) {
+        let task = self.task.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        task.expect("a change under way").abort();
+    }
 }
 
 impl Store {

@@ -17,8 +17,9 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::data::{self, Work};
+use super::data;
 use super::hand::Hand;
+use super::work::{Work, work};
 use crate::klass::definition::Stored;
 use crate::klass::fault::Code;
 use crate::klass::{Fault, OrgId, Registry, resolve};
@@ -313,7 +314,7 @@ impl Store {
         Ok(Change {
             id: row.id,
             org,
-            work: data::work(&before, &after, self.dialect()),
+            work: work(&before, &after, self.dialect()),
             before: Arc::new(before),
             after: Arc::new(after),
             plan,

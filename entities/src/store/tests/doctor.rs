@@ -143,8 +143,8 @@ async fn what_an_interrupted_change_left_is_found_and_finished() {
                 })
             };
             store.0.points.stopped.notified().await;
-            task.abort();
-            let _ = task.await;
+            store.0.points.end();
+            assert!(task.await.unwrap().is_err());
             org
         };
         let store = &fresh.store;
