@@ -21,7 +21,7 @@ pub(super) fn timelines(writer: &mut Writer<'_>, page: &TimelinePage) -> String 
     let customers = if writer.postgres() {
         format!("unnest({list}) c(id)")
     } else {
-        format!("(select {} id from json_each({list})) c", Form::Id.from_json_each("value"))
+        format!("(select {} id from json_each({list})) c", Form::Id.json_each_item("value"))
     };
     let (rows, total) = parts(writer, page, "c.id".to_owned());
     let row = writer.array(&[writer.id_json("c.id", false), rows, total]);
