@@ -1,8 +1,6 @@
 //! Runs the conformance scripts, which are real clients and reference implementations from npm.
 
-use std::process::Stdio;
-
-use tokio::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::folder;
 
@@ -17,15 +15,9 @@ pub async fn run(script: &str, args: &[&str]) -> Option<Result<String, String>> 
         eprintln!("SKIPPED {script}: tests/conformance/node_modules is missing (tests/run installs it)");
         return None;
     }
-    let output = Command::new("node")
-        .arg(conformance.join(script))
-        .args(args)
-        .current_dir(&conformance)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .expect("node runs");
+    let mut command = Command::new("node");
+    command.arg(conformance.join(script)).args(args).current_dir(&conformance).stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("the waiting thread ends").expect("node runs");
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     Some(if output.status.success() { Ok(text) } else { Err(text) })
 }

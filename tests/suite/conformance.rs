@@ -90,7 +90,7 @@ async fn furnish(product: &Product) {
             .data(
                 r#"mutation ($c: CreateConversationInput!) { createConversation(input: $c) { conversation { id } errors { message path } } }"#,
                 json!({ "c": {
-                    "name": format!("About {i}"), "externalId": format!("v{i}"), "status": ["OPEN", "SNOOZED", "DONE"][i % 3],
+                    "name": format!("About {i}"), "externalId": format!("v{i}"), "status": (["OPEN", "SNOOZED", "DONE"][i % 3]),
                     "customer": { "connect": { "externalId": format!("p{i}") } },
                 } }),
             )
@@ -100,7 +100,7 @@ async fn furnish(product: &Product) {
                 .data(
                     r#"mutation ($m: CreateMessageInput!) { createMessage(input: $m) { message { id } errors { message path } } }"#,
                     json!({ "m": {
-                        "body": format!("Message {m} “quoted” \n of {i} 🙂"), "channel": ["EMAIL", "CHAT", "SMS"][m % 3], "direction": ["IN", "OUT"][m % 2],
+                        "body": format!("Message {m} “quoted” \n of {i} 🙂"), "channel": (["EMAIL", "CHAT", "SMS"][m % 3]), "direction": (["IN", "OUT"][m % 2]),
                         "sentAt": format!("2025-03-0{}T10:00:00Z", m + 1), "conversation": { "connect": { "externalId": format!("v{i}") } },
                     } }),
                 )
@@ -111,7 +111,7 @@ async fn furnish(product: &Product) {
                 r#"mutation ($o: CreateOrderInput!) { createOrder(input: $o) { order { id } errors { message path } } }"#,
                 json!({ "o": {
                     "orderNumber": format!("N{i}"), "externalId": format!("o{i}"), "total": { "amount": format!("{}.50", i * 10), "currency": "EUR" },
-                    "weight": if i % 3 == 0 { json!(null) } else { json!("1.250") }, "status": ["PENDING", "IN_TRANSIT", "DONE"][i % 3],
+                    "weight": if i % 3 == 0 { json!(null) } else { json!("1.250") }, "status": (["PENDING", "IN_TRANSIT", "DONE"][i % 3]),
                     "placedAt": "2025-02-01T08:30:00Z", "day": "2025-02-01", "gift": i % 2 == 0, "labels": ["x", "y\"z"], "extra": { "n": [1, null, { "deep": true }] },
                     "customer": { "connect": { "externalId": format!("p{i}") } },
                 } }),

@@ -1,3 +1,7 @@
 //! The product, driven from outside: a file is a promise.
 
+mod answers;
+mod conformance;
 mod house;
+mod isolation;
+mod klass_under_load;
