@@ -48,7 +48,7 @@ create table conversation (
     ended_reason text,
     locked {bool} not null default {pg:false}{sqlite:0},
     spam {bool} not null default {pg:false}{sqlite:0},
-    customer_id {uuid} not null references customer (id),
+    customer_id {uuid} references customer (id),
     merged_into_id {uuid} references conversation (id)
 ){strict};
 create unique index conversation_external_id_key on conversation (org_id, external_id);

@@ -98,7 +98,7 @@ pub struct Model {
     /// Whether it is spam.
     pub spam: bool,
     /// With whom.
-    pub customer_id: Uuid,
+    pub customer_id: Option<Uuid>,
     /// The conversation that took its place.
     pub merged_into_id: Option<Uuid>,
 }
