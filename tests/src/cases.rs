@@ -25,7 +25,9 @@ pub async fn run(product: &Product, folder: &Path) -> Result<usize, Vec<String>>
     for step in &steps {
         let text = |extension: &str| fs::read_to_string(step.with_extension(extension));
         let query = fill(&text("graphql").expect("a step has an operation"), &answers);
-        let variables = text("variables.json").map_or(json!({}), |v| serde_json::from_str(&fill(&v, &answers)).expect("variables are JSON"));
+        let variables = text("variables.json").map_or(json!({}), |v| {
+            serde_json::from_str(&fill(&v, &answers)).expect("variables are JSON")
+        });
         let answer = product.ask(&query, variables).await;
         let number = step.file_name().map(|n| n.to_string_lossy()[..2].to_owned()).unwrap_or_default();
         answers.insert(number, answer.clone());
@@ -38,7 +40,11 @@ pub async fn run(product: &Product, folder: &Path) -> Result<usize, Vec<String>>
         } else {
             let wanted = fs::read_to_string(&expected).unwrap_or_default();
             if wanted != got {
-                faults.push(format!("{}\n--- expected\n{wanted}--- got on {:?}\n{got}", expected.display(), product.backend));
+                faults.push(format!(
+                    "{}\n--- expected\n{wanted}--- got on {:?}\n{got}",
+                    expected.display(),
+                    product.backend
+                ));
             }
         }
     }
@@ -65,7 +71,9 @@ fn fill(text: &str, answers: &HashMap<String, Json>) -> String {
         let (number, path) = path.split_once('.').expect("a placeholder names a step and a path");
         let answer = answers.get(number).unwrap_or_else(|| panic!("there is no step {number}"));
         let pointer = format!("/data/{}", path.replace('.', "/"));
-        let value = answer.pointer(&pointer).unwrap_or_else(|| panic!("step {number} has no {path}: {answer:#}"));
+        let value = answer
+            .pointer(&pointer)
+            .unwrap_or_else(|| panic!("step {number} has no {path}: {answer:#}"));
         out.push_str(before);
         match value {
             Json::String(text) => out.push_str(text),

@@ -52,7 +52,10 @@ pub async fn new_database(backend: Backend, folder: &TempDir) -> Option<String> 
             };
             let name = format!("klio_test_{}_{}", std::process::id(), DATABASES.fetch_add(1, Ordering::Relaxed));
             let connection = Database::connect(&server).await.expect("the test server answers");
-            connection.execute_unprepared(&format!("CREATE DATABASE {name}")).await.expect("a new database is made");
+            connection
+                .execute_unprepared(&format!("CREATE DATABASE {name}"))
+                .await
+                .expect("a new database is made");
             connection.close().await.expect("the connection closes");
             let (head, _) = server.rsplit_once('/').expect("a Postgres URL names a database");
             Some(format!("{head}/{name}"))
@@ -73,8 +76,16 @@ impl Product {
         let sets: Vec<String> = sets.iter().map(|s| (*s).to_owned()).collect();
         let running = serve(&database, &sets).await;
         let url = running.url();
-        let mut product =
-            Self { running: Some(running), backend, url, token: String::new(), database, folder, http: reqwest::Client::new(), sets };
+        let mut product = Self {
+            running: Some(running),
+            backend,
+            url,
+            token: String::new(),
+            database,
+            folder,
+            http: reqwest::Client::new(),
+            sets,
+        };
         product.org("acme").await;
         product.token = product.token_of("acme", "admin").await;
         Some(product)
@@ -102,7 +113,9 @@ impl Product {
 
     /// Makes a token.
     pub async fn token_of(&self, org: &str, role: &str) -> String {
-        klio_api::auth::issue(&self.running().app.store, org, role, "test").await.expect("a new token")
+        klio_api::auth::issue(&self.running().app.store, org, role, "test")
+            .await
+            .expect("a new token")
     }
 
     /// Asks as the admin; the whole answer.
@@ -136,7 +149,11 @@ impl Product {
 }
 
 async fn serve(database: &str, sets: &[String]) -> Running {
-    let mut all = vec![format!("database.url={database}"), "http.listen=127.0.0.1:0".to_owned(), "http.drain_timeout=2s".to_owned()];
+    let mut all = vec![
+        format!("database.url={database}"),
+        "http.listen=127.0.0.1:0".to_owned(),
+        "http.drain_timeout=2s".to_owned(),
+    ];
     all.extend_from_slice(sets);
     let config = Config::from_parts(None, Vec::new(), &all).expect("the settings of a test are right");
     klio_api::start(config).await.expect("the gateway starts")

@@ -71,7 +71,10 @@ fn find_id(text: &str) -> Option<(usize, usize)> {
         if !suffix.iter().all(|&b| base32(b)) || suffix[0] > b'7' || bytes.get(at + 27).is_some_and(|&b| base32(b)) {
             continue;
         }
-        let start = bytes[..at].iter().rposition(|b| !b.is_ascii_lowercase() && *b != b'_').map_or(0, |i| i + 1);
+        let start = bytes[..at]
+            .iter()
+            .rposition(|b| !b.is_ascii_lowercase() && *b != b'_')
+            .map_or(0, |i| i + 1);
         if start < at {
             return Some((start, at + 27 - start));
         }
@@ -85,7 +88,10 @@ fn is_now(text: &str) -> bool {
     if bytes.len() < 20 || bytes[10] != b'T' || !text.ends_with('Z') {
         return false;
     }
-    let days = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map(|d| d.as_secs() / 86400).unwrap_or_default();
+    let days = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map(|d| d.as_secs() / 86400)
+        .unwrap_or_default();
     [days, days.saturating_sub(1)].iter().any(|&d| text.starts_with(&date(d)))
 }
 

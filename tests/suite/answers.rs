@@ -8,7 +8,11 @@ async fn every_case(product: Product) {
     // Each case starts on a product of its own: the first is given, the others are made here.
     let backend = product.backend;
     let mut given = Some(product);
-    let mut folders: Vec<_> = std::fs::read_dir(folder().join("cases")).expect("tests/cases is there").flatten().map(|e| e.path()).collect();
+    let mut folders: Vec<_> = std::fs::read_dir(folder().join("cases"))
+        .expect("tests/cases is there")
+        .flatten()
+        .map(|e| e.path())
+        .collect();
     folders.sort();
     let only = std::env::var("KLIO_TEST_CASE").unwrap_or_default();
     let mut faults = Vec::new();

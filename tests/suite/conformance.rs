@@ -52,7 +52,7 @@ async fn furnish(product: &Product) {
                     { "name": "orderNumber", "kind": "string", "required": true, "unique": true },
                     { "name": "total", "kind": "money" },
                     { "name": "weight", "kind": "decimal" },
-                    { "name": "status", "kind": "enum", "values": ["pending", "in transit", "done"] },
+                    { "name": "status", "kind": "enum", "values": [{ "value": "pending" }, { "value": "in transit" }, { "value": "done" }] },
                     { "name": "placedAt", "kind": "datetime" },
                     { "name": "day", "kind": "date" },
                     { "name": "gift", "kind": "boolean" },
@@ -75,7 +75,11 @@ async fn furnish(product: &Product) {
             .await;
     }
     for i in 0..12 {
-        let company = if i % 4 == 0 { json!({}) } else { json!({ "connect": { "externalId": format!("c{}", i % 5) } }) };
+        let company = if i % 4 == 0 {
+            json!({})
+        } else {
+            json!({ "connect": { "externalId": format!("c{}", i % 5) } })
+        };
         let mut input = json!({
             "name": format!("Person {i}"), "externalId": format!("p{i}"), "email": format!("p{i}@example.com"),
             "emails": [{ "type": "WORK", "email": format!("w{i}@example.com"), "verified": i % 2 == 0 }], "tags": ["a", "b"],
@@ -84,7 +88,10 @@ async fn furnish(product: &Product) {
             input["company"] = company;
         }
         product
-            .data(r#"mutation ($c: CreateCustomerInput!) { createCustomer(input: $c) { customer { id } errors { message path } } }"#, json!({ "c": input }))
+            .data(
+                r#"mutation ($c: CreateCustomerInput!) { createCustomer(input: $c) { customer { id } errors { message path } } }"#,
+                json!({ "c": input }),
+            )
             .await;
         product
             .data(

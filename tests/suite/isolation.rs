@@ -27,7 +27,12 @@ impl Schema {
     }
 
     fn ty(&self, name: &str) -> &Json {
-        self.0.as_array().into_iter().flatten().find(|t| t["name"] == name).unwrap_or_else(|| panic!("no type {name}"))
+        self.0
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|t| t["name"] == name)
+            .unwrap_or_else(|| panic!("no type {name}"))
     }
 
     fn fields(&self, name: &str) -> Vec<Json> {
@@ -91,17 +96,25 @@ impl Schema {
         let name = named["name"].as_str().unwrap_or_default();
         match named["kind"].as_str() {
             Some("OBJECT" | "INTERFACE") if depth > 0 => {
-                let fields = self.fields(name).into_iter().filter(|f| f["args"].as_array().is_none_or(Vec::is_empty)).filter_map(|f| {
-                    let field = f["name"].as_str()?.to_owned();
-                    // Cursors and moments differ from answer to answer.
-                    if field.to_lowercase().ends_with("cursor") || field.ends_with("At") || field == "remedy" {
-                        return None;
-                    }
-                    let inner = self.selection(&f["type"], depth - 1);
-                    (inner != "none").then(|| format!("{field} {inner}"))
-                });
+                let fields = self
+                    .fields(name)
+                    .into_iter()
+                    .filter(|f| f["args"].as_array().is_none_or(Vec::is_empty))
+                    .filter_map(|f| {
+                        let field = f["name"].as_str()?.to_owned();
+                        // Cursors and moments differ from answer to answer.
+                        if field.to_lowercase().ends_with("cursor") || field.ends_with("At") || field == "remedy" {
+                            return None;
+                        }
+                        let inner = self.selection(&f["type"], depth - 1);
+                        (inner != "none").then(|| format!("{field} {inner}"))
+                    });
                 let fields: Vec<_> = fields.collect();
-                if fields.is_empty() { "none".into() } else { format!("{{ __typename {} }}", fields.join(" ")) }
+                if fields.is_empty() {
+                    "none".into()
+                } else {
+                    format!("{{ __typename {} }}", fields.join(" "))
+                }
             }
             Some("OBJECT" | "INTERFACE") => "none".into(),
             Some("UNION") => "{ __typename }".into(),
@@ -139,7 +152,12 @@ async fn foreign_ids_are_like_none_at_all(product: Product) {
             order: createOrder(input: { orderNumber: \"same\", externalId: \"same\", customer: { connect: { externalId: \"same\" } } }) { object: order { id } errors { message } }
         }";
         let made = klio_tests::data(product.ask_as(token, make, json!({})).await, make);
-        foreign = made.as_object().into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v["object"]["id"].as_str()?.to_owned()))).collect();
+        foreign = made
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter_map(|(k, v)| Some((k.clone(), v["object"]["id"].as_str()?.to_owned())))
+            .collect();
     }
     // `foreign` holds the rival's ids now; the asker is acme's admin.
     let before = counts(&product, &rival).await;
@@ -182,8 +200,16 @@ async fn foreign_ids_are_like_none_at_all(product: Product) {
                         }
                     }
                     let selection = schema.selection(&field["type"], 4);
-                    let head = if declared.is_empty() { String::new() } else { format!("({})", declared.join(", ")) };
-                    let arguments = if parts.is_empty() { String::new() } else { format!("({})", parts.join(", ")) };
+                    let head = if declared.is_empty() {
+                        String::new()
+                    } else {
+                        format!("({})", declared.join(", "))
+                    };
+                    let arguments = if parts.is_empty() {
+                        String::new()
+                    } else {
+                        format!("({})", parts.join(", "))
+                    };
                     let text = format!("{} Q{head} {{ r: {name}{arguments} {selection} }}", root.to_lowercase());
                     let answer = product.ask(&text, Json::Object(variables)).await;
                     // The id that was asked for may be said back; objects that a create made have ids of their own.
@@ -195,7 +221,10 @@ async fn foreign_ids_are_like_none_at_all(product: Product) {
                 }
                 asked += 1;
                 if answers[0].1 != answers[1].1 {
-                    faults.push(format!("{name} with a foreign {klass}:\n{}\nforeign {}\nnobody  {}", answers[0].0, answers[0].1, answers[1].1));
+                    faults.push(format!(
+                        "{name} with a foreign {klass}:\n{}\nforeign {}\nnobody  {}",
+                        answers[0].0, answers[0].1, answers[1].1
+                    ));
                 }
             }
         }

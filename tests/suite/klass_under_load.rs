@@ -13,7 +13,7 @@ fn ticket(extra: Json, amount: &str) -> Json {
     let mut properties = vec![
         json!({ "name": "number", "kind": "string", "required": true, "unique": true }),
         json!({ "name": "amount", "kind": amount }),
-        json!({ "name": "state", "kind": "enum", "values": ["new", "old"], "default": "new" }),
+        json!({ "name": "state", "kind": "enum", "values": [{ "value": "new" }, { "value": "old" }], "default": "new" }),
     ];
     properties.extend(extra.as_array().cloned().unwrap_or_default());
     json!({ "name": "ticket", "plural": "tickets", "title": "{number}", "properties": properties,
@@ -21,12 +21,18 @@ fn ticket(extra: Json, amount: &str) -> Json {
 }
 
 const DEFINE: &str = "mutation ($k: KlassInput!) { defineKlass(input: $k) { klass { name } errors { message path } } }";
-const CHANGE: &str = "mutation ($k: KlassInput!) { defineKlass(input: $k, force: true) { changes { path class } errors { message path remedy } } }";
+const CHANGE: &str =
+    "mutation ($k: KlassInput!) { defineKlass(input: $k, force: true) { changes { path class } errors { message path remedy } } }";
 
 async fn no_request_fails_while_klasses_change(product: Product) {
     let product = Arc::new(product);
     product.data(DEFINE, json!({ "k": ticket(json!([]), "integer") })).await;
-    product.data("mutation { createCustomer(input: { name: \"Busy\", externalId: \"busy\" }) { customer { id } errors { message } } }", json!({})).await;
+    product
+        .data(
+            "mutation { createCustomer(input: { name: \"Busy\", externalId: \"busy\" }) { customer { id } errors { message } } }",
+            json!({}),
+        )
+        .await;
     let done = Arc::new(AtomicBool::new(false));
     let (writes, reads) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let mut workers = Vec::new();
@@ -39,7 +45,7 @@ async fn no_request_fails_while_klasses_change(product: Product) {
                 let answer = product
                     .ask(
                         "mutation ($n: String!, $a: Int!) { createTicket(input: { number: $n, customer: { connect: { externalId: \"busy\" } } }) { ticket { id number state } errors { message path } }
-                          updateCustomer: updateCustomers(filter: { externalId: { eq: \"busy\" } }, set: { gender: \"x\" }, atMost: $a) { errors { message } } }",
+                          updateCustomer: updateCustomers(filter: { externalId: { eq: \"busy\" } }, set: { gender: FEMALE }, atMost: $a) { errors { message } } }",
                         json!({ "n": format!("{worker}-{n}"), "a": 1 }),
                     )
                     .await;
@@ -63,16 +69,25 @@ async fn no_request_fails_while_klasses_change(product: Product) {
         }));
     }
     let steps = [
-        ticket(json!([{ "name": "note", "kind": "text" }]), "integer"),
-        ticket(json!([{ "name": "note", "kind": "text", "indexed": true }, { "name": "due", "kind": "datetime" }]), "integer"),
-        ticket(json!([{ "name": "note", "kind": "text", "indexed": true }, { "name": "due", "kind": "datetime" }]), "decimal"),
+        ticket(json!([{ "name": "note", "kind": "string" }]), "integer"),
+        ticket(
+            json!([{ "name": "note", "kind": "string", "indexed": true }, { "name": "due", "kind": "datetime" }]),
+            "integer",
+        ),
+        ticket(
+            json!([{ "name": "note", "kind": "string", "indexed": true }, { "name": "due", "kind": "datetime" }]),
+            "decimal",
+        ),
         ticket(json!([{ "name": "due", "kind": "datetime" }]), "decimal"),
         ticket(json!([]), "decimal"),
     ];
     for (i, step) in steps.into_iter().enumerate() {
         // Some work between two changes, counted rather than timed.
         let (w, r) = (writes.load(Ordering::Relaxed), reads.load(Ordering::Relaxed));
-        klio_tests::until("work goes on", async || (writes.load(Ordering::Relaxed) > w + 5 && reads.load(Ordering::Relaxed) > r + 5).then_some(())).await;
+        klio_tests::until("work goes on", async || {
+            (writes.load(Ordering::Relaxed) > w + 5 && reads.load(Ordering::Relaxed) > r + 5).then_some(())
+        })
+        .await;
         assert!(workers.iter().all(|w| !w.is_finished()), "a worker ended before change {i}");
         product.data(CHANGE, json!({ "k": step })).await;
     }
@@ -82,5 +97,9 @@ async fn no_request_fails_while_klasses_change(product: Product) {
         written += worker.await.expect("no worker failed");
     }
     let count = product.data("{ tickets { totalCount } }", json!({})).await;
-    assert_eq!(count["tickets"]["totalCount"], json!(written), "each acknowledged write is there, once");
+    assert_eq!(
+        count["tickets"]["totalCount"],
+        json!(written),
+        "each acknowledged write is there, once"
+    );
 }
