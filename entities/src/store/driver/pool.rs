@@ -24,6 +24,13 @@ pub async fn postgres(config: &StoreConfig) -> Result<DatabaseConnection, StoreE
         .acquire_timeout(Duration::from_secs(10))
         // A dead connection shows at its first statement; asking before each would double the round trips.
         .test_before_acquire(false)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                // A read whose connection was closed is given up within a second. Not every platform can look; there it ends with its time.
+                let _ = sqlx::query("set client_connection_check_interval = '1s'").execute(connection).await;
+                Ok(())
+            })
+        })
         .connect_with(options)
         .await?;
     Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))

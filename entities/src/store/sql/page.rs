@@ -18,7 +18,7 @@ pub(super) fn page(writer: &mut Writer<'_>, page: &Page, mut near: Option<(&mut 
     let rows = match &page.rows {
         Some(rows) => {
             let scope = base(writer, page, near.as_mut());
-            self::rows(writer, scope, rows)
+            self::rows(writer, scope, rows, near.is_none())
         }
         None => "null".to_owned(),
     };
@@ -55,9 +55,11 @@ fn base(writer: &mut Writer<'_>, page: &Page, near: Option<&mut (&mut Scope, &En
     scope
 }
 
-fn rows(writer: &mut Writer<'_>, mut scope: Scope, rows: &Rows) -> String {
+fn rows(writer: &mut Writer<'_>, mut scope: Scope, rows: &Rows, top: bool) -> String {
     let keys = sort_keys(writer, &mut scope, &rows.order);
-    let parts = match halves(writer, &keys, &rows.window) {
+    // What hangs on another object is found by that object's id, not in the order of a key.
+    let halves = if top { halves(writer, &keys, &rows.window) } else { None };
+    let parts = match halves {
         Some(parts) => parts,
         None => vec![Part {
             conditions: beyond_window(writer, &keys, &rows.window),

@@ -777,6 +777,55 @@ fn position_of(s: &Shop, by: &[OrderBy], cursor: &Json) -> Position {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_within_pages_have_positions_too() {
+    each_shop(|s| async move {
+        stocked(&s).await;
+        let o = &s.order;
+        for (n, items) in [(301, Some(3)), (302, None), (303, Some(1)), (304, None), (305, Some(3))] {
+            let mut values = vec![("number", text(&format!("C{n}"))), ("serial", Value::Integer(0))];
+            values.extend(items.map(|i| ("items", Value::Integer(i))));
+            s.insert(o, n, &values, &[("customer", 3)]).await;
+        }
+        let ask = async |order: Order, after: Option<Position>| {
+            let mut inner = page(o)
+                .filter(compare(o, "number", Op::StartsWith { fold: false }, text("C")))
+                .order(vec![order])
+                .total()
+                .outputs(vec![value(o, "id")]);
+            if let Some(after) = after {
+                inner = inner.after(after);
+            }
+            let many = Output::Many {
+                end: end(&s.customer, "orders"),
+                page: Box::new(inner.0),
+            };
+            let read = page(&s.customer)
+                .order(vec![desc(&s.customer, "name")])
+                .limit(1)
+                .outputs(vec![many])
+                .read();
+            let answer = s.read(&read, &[]).await;
+            assert_eq!(answer[0][0][0][1], 5);
+            numbers(&answer[0][0][0][0])
+        };
+        let at = |key: Option<i64>, n| {
+            Some(Position {
+                keys: vec![key.map(constant)],
+                id: Operand::Const(Value::Id(id(n))),
+            })
+        };
+        assert_eq!(ask(desc(o, "items"), None).await, [305, 301, 303, 304, 302]);
+        assert_eq!(ask(desc(o, "items"), at(Some(3), 301)).await, [303, 304, 302]);
+        assert_eq!(ask(desc(o, "items"), at(None, 304)).await, [302]);
+        let mut first = asc(o, "items");
+        first.nulls_first = true;
+        assert_eq!(ask(first.clone(), at(None, 302)).await, [304, 303, 301, 305]);
+        assert_eq!(ask(first, at(Some(1), 303)).await, [301, 305]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orders_follow_relationships() {
     each_shop(|s| async move {
         stocked(&s).await;
