@@ -71,7 +71,12 @@ pub enum Matter {
     /// A klass was defined or changed.
     Klass(String),
     /// What is followed stands in another stream from here on.
-    Moved,
+    Moved {
+        /// Its klass.
+        klass: Arc<Klass>,
+        /// Which.
+        id: ObjectId,
+    },
     /// So much changed at once that the client must read anew, and why.
     Reshaped(&'static str),
 }
@@ -99,17 +104,22 @@ impl Watch {
                         if its.name != klass.name || only.is_some_and(|only| only != id) {
                             return Vec::new();
                         }
-                        if !at_home(klass, id, event) {
-                            // The copy for those who follow the stream that the object has left.
-                            return if only.is_some() { vec![Matter::Moved] } else { Vec::new() };
+                        let home = at_home(klass, id, event);
+                        if !home && only.is_none() {
+                            // The copy for those who follow the stream that the object has left; the feed has the other as well.
+                            return Vec::new();
                         }
                         let matches = |image: &Image| filter.as_ref().map_or(Some(true), |filter| read(filter, klass, image));
-                        vec![Matter::Object {
+                        let mut out = vec![Matter::Object {
                             klass: klass.clone(),
                             id,
                             before: judge(before, matches),
                             after: judge(after, matches),
-                        }]
+                        }];
+                        if !home {
+                            out.push(Matter::Moved { klass: klass.clone(), id });
+                        }
+                        out
                     }
                     Watch::Timeline { customer, kinds, channels } => {
                         let view = TimelineView {
@@ -127,17 +137,17 @@ impl Watch {
                             if id != *conversation {
                                 return Vec::new();
                             }
-                            if after.is_some_and(|it| customer_of(klass, id, it) != *customer) {
-                                // The copy for those who follow the stream that it has left; it is told from the other stream.
-                                return vec![Matter::Moved];
-                            }
                             let always = |_: &Image| Some(true);
-                            return vec![Matter::Object {
+                            let mut out = vec![Matter::Object {
                                 klass: klass.clone(),
                                 id,
                                 before: judge(before, always),
                                 after: judge(after, always),
                             }];
+                            if after.is_some_and(|it| customer_of(klass, id, it) != *customer) {
+                                out.push(Matter::Moved { klass: klass.clone(), id });
+                            }
+                            return out;
                         }
                         let Some(column) = conversation_column(klass) else {
                             return Vec::new();

@@ -8,6 +8,7 @@ use async_graphql_parser::types::{DocumentOperations, OperationDefinition, Opera
 use bytes::Bytes;
 use klio_entities::klass::Actor;
 use klio_entities::store::Store;
+use klio_subscriptions::live::Lives;
 use sha2::{Digest, Sha256};
 
 use super::bucket::Buckets;
@@ -30,6 +31,8 @@ pub struct Gateway {
     pub catalog: Arc<Catalog>,
     /// The limits.
     pub limits: Limits,
+    /// The log as it grows.
+    pub live: Lives,
     buckets: Arc<Buckets>,
 }
 
@@ -54,11 +57,13 @@ const VARIANTS: usize = 8;
 impl Gateway {
     /// A gateway over a store.
     pub fn new(store: Store, catalog: Arc<Catalog>, limits: Limits) -> Self {
+        let live = Lives::new(store.clone());
         let buckets = Arc::new(Buckets::new(limits.bucket, limits.refill));
         Self {
             store,
             catalog,
             limits,
+            live,
             buckets,
         }
     }

@@ -12,6 +12,7 @@ pub mod leaf;
 pub mod mutate;
 pub mod record;
 pub mod run;
+pub mod subscribe;
 pub mod tape;
 pub mod write;
 

@@ -377,7 +377,9 @@ async fn switch(tx: &Tx, change: &Change) -> Result<Appended, StoreError> {
 
 /// An event for each klass, in the stream `t:klass`. Last before the commit: it takes the stream's counter.
 async fn log(tx: &Tx, change: &Change) -> Result<Appended, StoreError> {
-    let after = serde_json::Map::from_iter([("version".to_owned(), change.after.version.into())]);
+    let image = |registry: &Registry| serde_json::Map::from_iter([("version".to_owned(), registry.version.into())]);
+    // A klass that the schema did not show is one that was not there, for those who listen.
+    let was_there = |name: &str| change.before.klass(name).is_some_and(|klass| klass.enabled);
     let events: Vec<NewEvent> = change
         .plan
         .stored
@@ -391,8 +393,8 @@ async fn log(tx: &Tx, change: &Change) -> Result<Appended, StoreError> {
             cause: None,
             depth: 0,
             changed: vec![],
-            before: None,
-            after: Some(after.clone()),
+            before: was_there(&stored.written.name).then(|| image(&change.before)),
+            after: Some(image(&change.after)),
         })
         .collect();
     event::append(tx, change.org, &change.plan.actor, Utc::now(), &events).await

@@ -3,10 +3,14 @@
 
 mod klasses;
 mod mutations;
+mod subscriptions;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use klio_entities::klass::actor::ActorKind;
 use klio_entities::klass::{Actor, OrgId, Role};
 use klio_entities::store::{Store, StoreConfig};
@@ -117,6 +121,14 @@ impl World {
         data.as_object().and_then(|it| it.values().next()).cloned().expect("one field")
     }
 
+    /// Subscribes.
+    pub(super) async fn listen(&self, query: &str, variables: Json) -> Messages {
+        match self.gateway.subscribe(&self.actor, request(query, variables)).await {
+            Ok(stream) => Messages(stream),
+            Err(answer) => panic!("{query}: {}", String::from_utf8_lossy(&answer.body)),
+        }
+    }
+
     /// The klasses of these tests: `order` of a customer, with products.
     pub(super) async fn shop(&self) {
         for input in [
@@ -181,6 +193,47 @@ pub(super) fn request(query: &str, variables: Json) -> Request {
         query: query.to_owned(),
         variables,
         ..Request::default()
+    }
+}
+
+/// A subscription's messages.
+pub(super) struct Messages(BoxStream<'static, Bytes>);
+
+impl Messages {
+    /// The next response; a test fails that waits for more than ten seconds.
+    pub(super) async fn response(&mut self) -> Option<Json> {
+        let item = tokio::time::timeout(Duration::from_secs(10), self.0.next())
+            .await
+            .expect("a message within ten seconds")?;
+        Some(serde_json::from_slice(&item).expect("a response is JSON"))
+    }
+
+    /// The value of the root field in the next response.
+    pub(super) async fn next(&mut self) -> Json {
+        let response = self.response().await.expect("a message");
+        assert_eq!(response.get("errors"), None, "{response}");
+        response["data"]
+            .as_object()
+            .and_then(|it| it.values().next())
+            .cloned()
+            .expect("one field")
+    }
+
+    /// The next one that is not CAUGHT_UP.
+    pub(super) async fn change(&mut self) -> Json {
+        loop {
+            let message = self.next().await;
+            if message["change"] != "CAUGHT_UP" {
+                return message;
+            }
+        }
+    }
+
+    /// Nothing more comes within this time.
+    pub(super) async fn quiet(&mut self) {
+        if let Ok(item) = tokio::time::timeout(Duration::from_millis(300), self.0.next()).await {
+            panic!("{:?}", item.map(|it| String::from_utf8_lossy(&it).into_owned()));
+        }
     }
 }
 
