@@ -49,7 +49,11 @@ impl DemoCommand {
         if demo.filled.is_empty() {
             eprintln!("The shop in {} is as it was left.", self.data.display());
         } else {
-            let told: Vec<String> = demo.filled.iter().map(|(klass, n)| format!("{n} {klass}")).collect();
+            let told: Vec<String> = demo
+                .filled
+                .iter()
+                .map(|(klass, n)| format!("{n} {}", klio_entities::klass::name::plural(klass)))
+                .collect();
             eprintln!(
                 "Filled {} in {:.1} s: {}.",
                 self.data.display(),
@@ -108,7 +112,7 @@ Klio demo
 
 Three things to try:
 
-1. Ask. Customers in Texas with an order that is not delivered yet, and what was last said:
+1. Ask. Customers on Chicago's time whose order has not left yet, with their orders and the last message:
 
    curl -s {url}/graphql -H "Authorization: Bearer $(cat {file})" -H 'Content-Type: application/json' -d '{{"query":
      "{{ customers(filter: {{ timeZone: {{ eq: \"America/Chicago\" }}, orders: {{ some: {{ status: {{ eq: PENDING }} }} }} }}, first: 3) {{ totalCount nodes {{ name email orders(first: 2) {{ nodes {{ orderNumber status total {{ amount }} }} }} messages(last: 1) {{ nodes {{ channel preview }} }} }} }} }}"}}'

@@ -16,6 +16,7 @@ use crate::{StartError, logs};
 
 mod demo;
 mod doctor;
+mod import;
 mod klass;
 mod migrate;
 mod org_command;
@@ -61,6 +62,8 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Compare the database with the klasses and the log with itself; mend what differs.
     Doctor(doctor::Doctor),
+    /// Import records of another system: JSON, NDJSON or CSV, of any size.
+    Import(import::ImportCommand),
     /// Orgs: who shares the gateway without ever meeting.
     #[command(subcommand)]
     Org(org_command::Org),
@@ -154,6 +157,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Migrate(command) => block_on(&config, false, command.run(&config)),
         Command::Doctor(command) => block_on(&config, false, command.run(&config)),
         Command::Klass(command) => block_on(&config, false, command.run(&config)),
+        Command::Import(command) => block_on(&config, false, command.run(&config)),
         Command::Org(command) => block_on(&config, false, command.run(&config)),
         Command::Token(command) => block_on(&config, false, command.run(&config)),
         Command::Schema(command) => block_on(&config, false, command.run(&config)),

@@ -406,6 +406,11 @@ impl Year<'_> {
             }
             None => (chance.pick(PRODUCTS).1, "#10000".to_owned(), joined),
         };
+        let product = if words::fits(topic, product) {
+            product
+        } else {
+            *chance.pick(&words::products_of(topic))
+        };
         let began = between(from, self.now - Duration::minutes(2), chance);
         let channel = CHANNELS[chance.weighted(CHANNEL_WEIGHTS)];
         let members: Vec<usize> = (0..USERS.len()).filter(|u| USERS[*u].1 == topic.team).collect();

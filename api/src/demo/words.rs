@@ -146,6 +146,8 @@ pub struct Topic {
     pub subject: &'static str,
     /// The team that takes it.
     pub team: usize,
+    /// Where in the tree of categories the products stand that it is about; empty: any.
+    pub about: &'static str,
     /// How customers feel about it: polarity.
     pub mood: i8,
     /// How customers begin.
@@ -163,6 +165,7 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         subject: "Where is my order {order}?",
         team: 0,
+        about: "",
         mood: -1,
         opening: &[
             "Hello, order {order} was to be here on Tuesday and nothing has come. Can you see where it is?",
@@ -182,6 +185,7 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         subject: "A pole is missing from my tent",
         team: 1,
+        about: "Outdoor/Tents",
         mood: -1,
         opening: &[
             "I pitched the {product} in the garden before our trip and one of the poles is not in the bag. Can you send one?",
@@ -200,6 +204,7 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         subject: "Grind size for the pour-over",
         team: 2,
+        about: "Kitchen/Coffee",
         mood: 1,
         opening: &[
             "I love the {product}, but my coffee comes out bitter. What grind do you suggest?",
@@ -218,6 +223,7 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         subject: "Change the address of {order}",
         team: 0,
+        about: "",
         mood: 0,
         opening: &[
             "I have moved and forgot to change my address. Can {order} still go to the new one?",
@@ -233,6 +239,7 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         subject: "Return of {product}",
         team: 1,
+        about: "",
         mood: 0,
         opening: &[
             "The {product} is lovely but larger than I thought. How do I send it back?",
@@ -248,6 +255,7 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         subject: "The lamp flickers",
         team: 2,
+        about: "Home/Lamps",
         mood: -1,
         opening: &[
             "My {product} flickers when I dim it below half. Is it broken or is it the bulb?",
@@ -266,6 +274,7 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         subject: "Sharpening my knife",
         team: 2,
+        about: "Kitchen/Knives",
         mood: 1,
         opening: &[
             "At what angle should I sharpen the {product}? The leaflet does not say.",
@@ -281,6 +290,7 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         subject: "Pause my coffee box",
         team: 0,
+        about: "Kitchen/Coffee",
         mood: 0,
         opening: &[
             "We are away all of next month. Could you pause the coffee box?",
@@ -296,6 +306,7 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         subject: "Invoice with our VAT number",
         team: 0,
+        about: "",
         mood: 0,
         opening: &[
             "We bought ten of the {product} for the office. Could the invoice for {order} carry our VAT number?",
@@ -311,6 +322,7 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         subject: "Is the {product} back in stock soon?",
         team: 2,
+        about: "",
         mood: 1,
         opening: &[
             "I have been waiting for the {product} for weeks. When will you have it again?",
@@ -326,6 +338,7 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         subject: "Charged twice",
         team: 1,
+        about: "",
         mood: -1,
         opening: &[
             "My card shows two payments for {order}. I bought it once!",
@@ -341,10 +354,11 @@ pub const TOPICS: &[Topic] = &[
     Topic {
         subject: "Thank you!",
         team: 2,
+        about: "Outdoor/Tents",
         mood: 1,
         opening: &[
             "Just wanted to say that the {product} held through three days of rain. Not a drop inside.",
-            "The {product} is the best thing in my kitchen. Please tell those who made it.",
+            "I have not slept so well outdoors in years as in the {product}. Please tell those who made it.",
         ],
         answer: &[
             "You made our morning, {first}. I pinned it to the wall in the workshop. {agent}",
@@ -367,6 +381,19 @@ pub const NOTES: &[&str] = &[
     "Address has a gate code, ask before shipping.",
 ];
 
+/// Whether a product of this name is what a topic is about.
+pub fn fits(topic: &Topic, product: &str) -> bool {
+    PRODUCTS
+        .iter()
+        .any(|(_, name, category, _)| *name == product && category.starts_with(topic.about))
+}
+
+/// The names of the products that a topic is about.
+pub fn products_of(topic: &Topic) -> Vec<&'static str> {
+    let those = PRODUCTS.iter().filter(|(_, _, category, _)| category.starts_with(topic.about));
+    those.map(|(_, name, _, _)| *name).collect()
+}
+
 /// Puts what a text is about into it.
 pub fn fill(text: &str, first: &str, product: &str, order: &str, agent: &str) -> String {
     text.replace("{first}", first)
@@ -388,7 +415,7 @@ mod tests {
             let filled = fill(text, "Ada", "tent", "#1", "Robin");
             assert!(!filled.contains(['{', '}']), "{filled}");
         }
-        assert!(TOPICS.iter().all(|t| t.team < TEAMS.len()));
+        assert!(TOPICS.iter().all(|t| t.team < TEAMS.len() && !products_of(t).is_empty()));
         assert!(USERS.iter().all(|(_, team)| *team < TEAMS.len()));
     }
 }

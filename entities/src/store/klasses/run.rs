@@ -133,12 +133,9 @@ impl Store {
                     let fault = Fault::new(
                         Code::Duplicate,
                         ["klasses"],
-                        format!(
-                            "Some objects or links share values that may be held once only: {} is not possible.",
-                            step.describe()
-                        ),
+                        format!("{} is not possible: some share their values", step.describe()),
                     );
-                    return Err(fault.remedy("Make those values differ first.").into());
+                    return Err(fault.remedy("make those values differ first").into());
                 }
                 Err(error) => return Err(error),
             }
