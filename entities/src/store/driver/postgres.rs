@@ -56,40 +56,51 @@ impl Drop for Lent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::tests::postgres;
+    use crate::store::Dialect;
+    use crate::store::tests::each;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn who_goes_away_calls_the_read_off() {
-        let Some(fresh) = postgres().await else { return };
-        let pool = fresh.store.connection().get_postgres_connection_pool();
-        let sleep = read(pool, "select 'gone' || pg_sleep(8)".into(), PgArguments::default());
-        assert!(tokio::time::timeout(Duration::from_millis(300), sleep).await.is_err());
-        let running = "select count(*)::text from pg_stat_activity where datname = current_database() and query like '%pg_sleep(8)' and state = 'active'";
-        let start = Instant::now();
-        loop {
-            let count = read(pool, running.into(), PgArguments::default()).await.unwrap();
-            if &count[..] == b"0" {
-                break;
+        each(|fresh| async move {
+            if fresh.store.dialect() != Dialect::Postgres {
+                return;
             }
-            assert!(start.elapsed() < Duration::from_secs(6), "still running: {count:?}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+            let pool = fresh.store.connection().get_postgres_connection_pool();
+            let sleep = read(pool, "select 'gone' || pg_sleep(8)".into(), PgArguments::default());
+            assert!(tokio::time::timeout(Duration::from_millis(300), sleep).await.is_err());
+            let running = "select count(*)::text from pg_stat_activity where datname = current_database() and query like '%pg_sleep(8)' and state = 'active'";
+            let start = Instant::now();
+            loop {
+                let count = read(pool, running.into(), PgArguments::default()).await.unwrap();
+                if &count[..] == b"0" {
+                    break;
+                }
+                assert!(start.elapsed() < Duration::from_secs(6), "still running: {count:?}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn one_text_or_null() {
-        let Some(fresh) = postgres().await else { return };
-        let pool = fresh.store.connection().get_postgres_connection_pool();
-        for (sql, want) in [
-            ("select 'x'", "x"),
-            ("select null::text", "null"),
-            ("select 'x' where false", "null"),
-        ] {
-            assert_eq!(read(pool, sql.into(), PgArguments::default()).await.unwrap(), want, "{sql}");
-        }
-        assert!(matches!(
-            read(pool, "select nothing".into(), PgArguments::default()).await,
-            Err(StoreError::Database(_))
-        ));
+        each(|fresh| async move {
+            if fresh.store.dialect() != Dialect::Postgres {
+                return;
+            }
+            let pool = fresh.store.connection().get_postgres_connection_pool();
+            for (sql, want) in [
+                ("select 'x'", "x"),
+                ("select null::text", "null"),
+                ("select 'x' where false", "null"),
+            ] {
+                assert_eq!(read(pool, sql.into(), PgArguments::default()).await.unwrap(), want, "{sql}");
+            }
+            assert!(matches!(
+                read(pool, "select nothing".into(), PgArguments::default()).await,
+                Err(StoreError::Database(_))
+            ));
+        })
+        .await;
     }
 }

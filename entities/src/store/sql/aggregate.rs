@@ -27,6 +27,22 @@ pub(super) fn aggregates(writer: &mut Writer<'_>, mut scope: Scope, wanted: &[Ag
     format!("(select {}{})", writer.array(&items), scope.source(writer))
 }
 
+/// Aggregates as columns of a sub-select `alias`, and their JSON as it is read from there.
+pub(super) fn picked(writer: &mut Writer<'_>, scope: &mut Scope, wanted: &[Aggregate], alias: &str) -> (Vec<String>, Vec<String>) {
+    let (mut picks, mut items) = (Vec::new(), Vec::new());
+    for (i, aggregate) in wanted.iter().enumerate() {
+        let number = number(writer, scope, aggregate);
+        let (name, money) = (format!("a{}", i + 1), format!("a{}c", i + 1));
+        picks.push(format!("{} as {name}", number.expr));
+        let currency = number.currency.as_ref().map(|currency| {
+            picks.push(format!("{currency} as {money}"));
+            format!("{alias}.{money}")
+        });
+        items.push(number.json(writer, &format!("{alias}.{name}"), currency.as_deref()));
+    }
+    (picks, items)
+}
+
 /// An aggregate, as an expression.
 struct Number {
     expr: String,
@@ -160,17 +176,8 @@ pub(super) fn groups(writer: &mut Writer<'_>, mut scope: Scope, groups: &Groups)
         picks.push(format!("{expr} as g{}", i + 1));
         keys.push(json(writer, &kind, false, &format!("{alias}.g{}", i + 1), None));
     }
-    let mut numbers = Vec::new();
-    for (i, aggregate) in groups.aggregates.iter().enumerate() {
-        let number = number(writer, &mut scope, aggregate);
-        let (name, money) = (format!("a{}", i + 1), format!("a{}c", i + 1));
-        picks.push(format!("{} as {name}", number.expr));
-        let currency = number.currency.as_ref().map(|currency| {
-            picks.push(format!("{currency} as {money}"));
-            format!("{alias}.{money}")
-        });
-        numbers.push(number.json(writer, &format!("{alias}.{name}"), currency.as_deref()));
-    }
+    let (more, numbers) = picked(writer, &mut scope, &groups.aggregates, &alias);
+    picks.extend(more);
     let having: Vec<String> = groups
         .having
         .iter()

@@ -14,6 +14,9 @@
 //! - **Two-valued.** A comparison with null is not true; `not` is `is not true`, so the reader in memory need not know SQL's third value.
 //! - **An org sees itself only.** Every shared table, link tables too, is bound by `org_id`, the first bind.
 //!
+//! Text sorts and compares byte by byte on SQLite and in memory, on Postgres by the database's collation: make the database with
+//! `C.UTF-8` (`create database klio template template0 locale 'C.UTF-8'`) where both must agree to the letter, and for speed.
+//!
 //! Aliases: `t1, t2, …` objects, `t1x` extension table, `t1l` link table, `p1` a page's rows, `k1` the first key of its order.
 
 mod aggregate;

@@ -22,6 +22,25 @@ pub(super) fn page(writer: &mut Writer<'_>, page: &Page, mut near: Option<(&mut 
         }
         None => "null".to_owned(),
     };
+    let mut groups = Vec::with_capacity(page.groups.len());
+    for wanted in &page.groups {
+        let scope = base(writer, page, near.as_mut());
+        groups.push(aggregate::groups(writer, scope, wanted));
+    }
+    let groups = writer.array(&groups);
+    if page.total && !page.aggregates.is_empty() {
+        // Both in one pass over all that match.
+        let mut scope = base(writer, page, near.as_mut());
+        let alias = writer.page_alias();
+        let (picks, numbers) = aggregate::picked(writer, &mut scope, &page.aggregates, &alias);
+        let numbers = writer.array(&numbers);
+        let row = writer.array(&[rows, format!("{alias}.n"), numbers, groups]);
+        return format!(
+            "(select {row} from (select count(*) as n, {}{}) {alias})",
+            picks.join(", "),
+            scope.source(writer)
+        );
+    }
     let total = if page.total {
         let scope = base(writer, page, near.as_mut());
         format!("(select count(*){})", scope.source(writer))
@@ -34,12 +53,6 @@ pub(super) fn page(writer: &mut Writer<'_>, page: &Page, mut near: Option<(&mut 
         let scope = base(writer, page, near.as_mut());
         aggregate::aggregates(writer, scope, &page.aggregates)
     };
-    let mut groups = Vec::with_capacity(page.groups.len());
-    for wanted in &page.groups {
-        let scope = base(writer, page, near.as_mut());
-        groups.push(aggregate::groups(writer, scope, wanted));
-    }
-    let groups = writer.array(&groups);
     writer.array(&[rows, total, aggregates, groups])
 }
 

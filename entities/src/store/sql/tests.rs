@@ -2,7 +2,11 @@
 
 mod agree;
 mod answers;
+mod filters;
+mod numbers;
+mod pages;
 mod plans;
+mod stock;
 mod text;
 
 use std::sync::Arc;
@@ -437,7 +441,7 @@ fn scale(kind: &Kind) -> u32 {
     }
 }
 
-fn insert(table: &str, columns: &[(String, String)]) -> String {
+pub(super) fn insert(table: &str, columns: &[(String, String)]) -> String {
     let names: Vec<String> = columns.iter().map(|(name, _)| format!("\"{name}\"")).collect();
     let values: Vec<&str> = columns.iter().map(|(_, value)| value.as_str()).collect();
     format!("insert into {table} ({}) values ({})", names.join(", "), values.join(", "))
