@@ -241,17 +241,79 @@ mod tests {
         assert!(keys.verify(none).is_err());
         // A public key's text as the secret of HS256: the classic confusion.
         let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
-        let dir = std::env::temp_dir().join(format!("klio-jwt-{}", std::process::id()));
-        std::fs::write(&dir, pem).expect("a file");
-        let keys = Keys::load(&config::Auth {
-            jwt_secret: None,
-            jwt_public_key: Some(dir.clone()),
-            ..auth()
+        let keys = with_file("key.pem", pem, |path| {
+            Keys::load(&config::Auth {
+                jwt_secret: None,
+                jwt_public_key: Some(path),
+                ..auth()
+            })
         })
         .expect("keys");
-        std::fs::remove_file(&dir).expect("the file");
         assert_eq!(keys.keys[0].algorithm, Algorithm::EdDSA);
         let forged = token(&json!({"org": "acme", "role": "owner", "sub": "x", "exp": exp(60)}), pem);
         assert!(keys.verify(&forged).expect_err("forged").starts_with("no key for it is known"));
+    }
+
+    /// Public keys, and tokens signed with the private ones by another implementation (node's), which were thrown away.
+    const JWKS: &str = r#"{"keys":[{"kty":"RSA","n":"u-n1t1Gc5CdHfZUuyGLfHfvz4JOnYIzWQYT4oDsc9NpJc9wP2a_LkXDQhAdAEW5eO8dMCwoGsjoN7K3TZeXuA7yDgqoIdcOKesfM9T117Ylecj8uoOlBwC8FKn5YV1ewEW6AMpGVSr8HGrZTC8XBWxIfoNUmyzBTEleSltiNQf4EttK0OXGCh0hceP3mOonjVhUMPzyW1fQYhhKatnqUYm6fvAZ-973OUlamDStL63G3UjUnbNKr9LvUueUhTe9U5ZL3FpU3o_DnLcoyeTziXyVHMY7MXaj8dDejgK_W2swTPE6qRKnc1smIdtpxsmsn_9BlxwiwkR9LZ2gTy7-1sQ","e":"AQAB","kid":"r","use":"sig","alg":"RS256"},{"crv":"Ed25519","x":"rd4EjheoMW41lfrtWeRZw7QsBnrAPPaZOgCxSZb6rcc","kty":"OKP","kid":"e","use":"sig","alg":"EdDSA"}]}"#;
+    const RSA_PEM: &str = "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAu+n1t1Gc5CdHfZUuyGLf\nHfvz4JOnYIzWQYT4oDsc9NpJc9wP2a/LkXDQhAdAEW5eO8dMCwoGsjoN7K3TZeXu\nA7yDgqoIdcOKesfM9T117Ylecj8uoOlBwC8FKn5YV1ewEW6AMpGVSr8HGrZTC8XB\nWxIfoNUmyzBTEleSltiNQf4EttK0OXGCh0hceP3mOonjVhUMPzyW1fQYhhKatnqU\nYm6fvAZ+973OUlamDStL63G3UjUnbNKr9LvUueUhTe9U5ZL3FpU3o/DnLcoyeTzi\nXyVHMY7MXaj8dDejgK/W2swTPE6qRKnc1smIdtpxsmsn/9BlxwiwkR9LZ2gTy7+1\nsQIDAQAB\n-----END PUBLIC KEY-----\n";
+    const RS256: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6InIiLCJ0eXAiOiJKV1QifQ.eyJvcmciOiJhY21lIiwicm9sZSI6ImFnZW50Iiwic3ViIjoidTEiLCJuYW1lIjoiVW5hIiwiZXhwIjo0MTAyNDQ0ODAwfQ.H-Fc8G0gitvQnNclimA1kBrbu1hj9-mcIlIlCU_kvdPLMfJnxFojkz3e7EAxHVFCYcjR-4OztN46d6aAb1gZVSGq9kBSNArvHCwi3FWB_pMcHSJwG4fVq4gkFoe3JX7l0w3rNfxhrVzMvI7-zS1v0Q4IGwLlgn-VxlF8-7uQgvDmfaeWBY4uXFSJETChLjkoxV8i8yw-VehsBDDGJ2JcMKjo6E1Y98j1c2iKAeMLJlpbmHUL_py6gAST-eJtDU8durKKwOoKsvNfrUD-KUkbGeKpIxzgiSoAiSml93WJejzPE0IWc-naqmVDxC8gxgV9zjCL0CIGpazJM8naXKATnw";
+    const EDDSA: &str = "eyJhbGciOiJFZERTQSIsImtpZCI6ImUiLCJ0eXAiOiJKV1QifQ.eyJvcmciOiJhY21lIiwicm9sZSI6ImFnZW50Iiwic3ViIjoidTEiLCJuYW1lIjoiVW5hIiwiZXhwIjo0MTAyNDQ0ODAwfQ.zODnNgwwwcj6JZl3iDr9E-4LdBWKBFGgfg2g6aMY66apwxYnlYUDH13EDfrX37v7rpIslQn93b-gmxann6n_DA";
+
+    fn with_file<T>(name: &str, text: &str, then: impl FnOnce(std::path::PathBuf) -> T) -> T {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        then(path)
+    }
+
+    #[test]
+    fn public_keys_verify_what_others_signed() {
+        let of = |config: config::Auth| Keys::load(&config);
+        let jwks = with_file("keys.json", JWKS, |path| {
+            of(config::Auth {
+                jwt_secret: None,
+                jwt_jwks: Some(path),
+                ..auth()
+            })
+        })
+        .expect("keys");
+        for token in [RS256, EDDSA] {
+            let claims = jwks.verify(token).expect("a good token");
+            assert_eq!((claims.sub.as_str(), claims.name.as_deref()), ("u1", Some("Una")));
+            // One letter of the claims changed.
+            let (head, rest) = token.split_once('.').expect("three parts");
+            let changed = format!("{head}.{}", rest.replacen("Y21l", "Y21m", 1));
+            assert_ne!(changed, token);
+            assert!(jwks.verify(&changed).is_err());
+        }
+        let pem = with_file("key.pem", RSA_PEM, |path| {
+            of(config::Auth {
+                jwt_secret: None,
+                jwt_public_key: Some(path),
+                ..auth()
+            })
+        })
+        .expect("keys");
+        assert!(pem.verify(RS256).is_ok());
+        assert!(pem.verify(EDDSA).expect_err("another key").starts_with("no key for it is known"));
+        for (name, text) in [("key.pem", "no key"), ("key.pem", "")] {
+            assert!(
+                with_file(name, text, |path| of(config::Auth {
+                    jwt_public_key: Some(path),
+                    ..auth()
+                }))
+                .is_err()
+            );
+        }
+        for text in ["{}", "{\"keys\": []}", "nonsense"] {
+            assert!(
+                with_file("keys.json", text, |path| of(config::Auth {
+                    jwt_jwks: Some(path),
+                    ..auth()
+                }))
+                .is_err()
+            );
+        }
     }
 }

@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use axum::http::StatusCode;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{AbortHandle, Abortable, BoxStream, SelectAll};
@@ -25,7 +24,7 @@ use super::Place;
 use super::protocol::{Input, Key, Limits, Output, Protocol, token_of};
 use crate::App;
 use crate::auth::{Refusal, Session, Watch};
-use crate::http::answer::Problem;
+use crate::http::trace;
 use crate::params::Params;
 
 /// Operations are not polled while this many bytes wait to be written.
@@ -455,12 +454,24 @@ async fn operation(app: Arc<App>, actor: Arc<klio_entities::klass::Actor>, key: 
     let began = Instant::now();
     let request: Request = params.into();
     if let Ok(OperationType::Subscription) = app.gateway.operation_kind(&actor, &request).await {
-        let why = Problem::new(StatusCode::NOT_IMPLEMENTED, "UNAVAILABLE", "Subscriptions cannot be run yet.");
-        return once(failed(key, &why.body())).boxed();
+        let name = request.operation.clone();
+        return match app.gateway.subscribe(&actor, request).await {
+            Ok(stream) => {
+                trace::subscription(name, &actor, began.elapsed());
+                stream
+                    .map(move |payload| Input::Next(key, payload))
+                    .chain(once(Input::Done(key)))
+                    .boxed()
+            }
+            Err(answer) => {
+                trace::operation(&answer, &actor, began.elapsed());
+                once(failed(key, &answer.body)).boxed()
+            }
+        };
     }
     let answer = app.gateway.execute(&actor, request, Allow { mutations: true }).await;
     app.metrics.operation("websocket", &answer, began.elapsed());
-    crate::http::trace::operation(&answer, &actor, began.elapsed());
+    trace::operation(&answer, &actor, began.elapsed());
     if answer.executed {
         futures_util::stream::iter([Input::Next(key, answer.body), Input::Done(key)]).boxed()
     } else {

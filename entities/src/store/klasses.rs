@@ -211,7 +211,7 @@ impl Store {
         if !options.force {
             faults.extend(report.changes.iter().filter(|c| c.class == Class::Breaking).map(|c| {
                 let path = std::iter::once("klasses".to_owned()).chain(c.path.iter().cloned());
-                Fault::new(Code::Breaking, path, c.message.clone()).remedy("force the change if that is meant")
+                Fault::new(Code::Breaking, path, c.message.clone()).remedy("Force the change if that is meant.")
             }));
         }
         for work in &work {
@@ -289,7 +289,7 @@ fn definitions_of(rows: &[QueryResult]) -> Result<Definitions, StoreError> {
 }
 
 fn no_org() -> StoreError {
-    Fault::new(Code::NotFound, Vec::<String>::new(), "there is no such org").into()
+    Fault::new(Code::NotFound, Vec::<String>::new(), "There is no such org.").into()
 }
 
 fn damaged(error: sea_orm::DbErr) -> StoreError {

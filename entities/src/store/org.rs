@@ -16,12 +16,12 @@ impl Store {
         let mut faults = Vec::new();
         if !is_slug(slug) {
             faults.push(
-                Fault::bad(["slug"], format!("`{slug}` is no slug"))
-                    .remedy("use 1 to 40 characters of a-z, 0-9 and inner -, starting with a letter"),
+                Fault::bad(["slug"], format!("`{slug}` is no slug."))
+                    .remedy("Use 1 to 40 characters of a-z, 0-9 and inner -, starting with a letter."),
             );
         }
         if name.trim().is_empty() || name.chars().count() > 200 {
-            faults.push(Fault::bad(["name"], "a name has 1 to 200 characters"));
+            faults.push(Fault::bad(["name"], "A name has 1 to 200 characters."));
         }
         if !faults.is_empty() {
             return Err(crate::klass::Faults(faults).into());
@@ -62,7 +62,7 @@ impl Store {
         match made {
             Ok(()) => Ok(model),
             Err(e) if e.constraint(ConstraintKind::Unique).is_some() => {
-                Err(Fault::new(Code::Duplicate, ["slug"], format!("there is an org `{slug}` already")).into())
+                Err(Fault::new(Code::Duplicate, ["slug"], format!("There is an org `{slug}` already.")).into())
             }
             Err(e) => Err(e),
         }

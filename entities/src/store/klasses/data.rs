@@ -192,14 +192,14 @@ impl Work {
             return Ok(vec![]);
         }
         let message = format!(
-            "{} cannot become {}: the values of {} do not fit ({reason}): {}",
+            "It cannot go from {} to {}: the values of {} do not fit ({reason}) {}.",
             from.kind.name(),
             to.kind.name(),
             objects(unfit),
             self.list(&named, unfit)
         );
         Ok(vec![
-            Fault::bad(path.clone(), message).remedy("change those values first, or add another property of the new kind"),
+            Fault::bad(path.clone(), message).remedy("Change those values first, or add another property of the new kind."),
         ])
     }
 
@@ -328,12 +328,12 @@ impl Work {
         let count = count.unsigned_abs();
         let have = if count == 1 { "has" } else { "have" };
         let message = format!(
-            "it cannot be required: {} {have} no value: {}",
+            "It cannot be required: {} {have} no value: {}.",
             objects(count),
             self.list(&named, count)
         );
         Ok(vec![
-            Fault::new(Code::Required, self.path.clone(), message).remedy("give it a default, or fill in those values first"),
+            Fault::new(Code::Required, self.path.clone(), message).remedy("Give it a default, or fill in those values first."),
         ])
     }
 
@@ -354,12 +354,12 @@ impl Work {
             .await?)?;
         let count = count.unsigned_abs();
         let message = format!(
-            "it cannot be unique: {} share their value with another: {}",
+            "It cannot be unique: {} share their value with another: {}.",
             objects(count),
             self.list(&named, count)
         );
         Ok(vec![
-            Fault::new(Code::Duplicate, self.path.clone(), message).remedy("make those values differ first (deleted objects count too)"),
+            Fault::new(Code::Duplicate, self.path.clone(), message).remedy("Make those values differ first; deleted objects count too."),
         ])
     }
 

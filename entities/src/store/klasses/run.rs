@@ -133,9 +133,12 @@ impl Store {
                     let fault = Fault::new(
                         Code::Duplicate,
                         ["klasses"],
-                        format!("{} is not possible: some share their values", step.describe()),
+                        format!(
+                            "Some objects or links share values that may be held once only: {} is not possible.",
+                            step.describe()
+                        ),
                     );
-                    return Err(fault.remedy("make those values differ first").into());
+                    return Err(fault.remedy("Make those values differ first.").into());
                 }
                 Err(error) => return Err(error),
             }
