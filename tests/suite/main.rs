@@ -2,6 +2,7 @@
 
 mod answers;
 mod conformance;
+mod door;
 mod house;
 mod isolation;
 mod klass_under_load;
