@@ -32,9 +32,12 @@ pub fn validate(types: &Types, document: &ExecutableDocument) -> Result<(), Vec<
 }
 
 /// What async-graphql says and should not: it does not know that the default of an argument lets a nullable variable stand where
-/// a non-null value must, and it wants to know which operation is meant.
+/// a non-null value must, it does not see a variable that only a directive of `__typename` uses, and it wants to know which
+/// operation is meant.
 fn judged_here(message: &str) -> bool {
-    message.contains("used in position expecting type") || message == "Operation name required in request."
+    message.contains("used in position expecting type")
+        || (message.starts_with("Variable \"$") && message.contains("\" is not used"))
+        || message == "Operation name required in request."
 }
 
 /// A subscription has exactly one root field, however it is written, and that is none of the schema's own.

@@ -102,12 +102,40 @@ impl<'a> Walk<'a> {
     }
 
     fn directives(&mut self, directives: &'a [Positioned<Directive>], uses: &mut Uses<'a>) {
-        for directive in directives {
-            if matches!(directive.node.name.node.as_str(), "skip" | "include") {
-                let boolean = TypeRef::named("Boolean").required();
-                for (_, value) in &directive.node.arguments {
+        for (index, directive) in directives.iter().enumerate() {
+            let name = directive.node.name.node.as_str();
+            // async-graphql does not look at those of `__typename`.
+            if !matches!(name, "skip" | "include") {
+                self.wrong(format!("Unknown directive \"@{name}\"."), directive.pos);
+                continue;
+            }
+            if directives[..index].iter().any(|other| other.node.name.node == name) {
+                self.wrong(
+                    format!("The directive \"@{name}\" can only be used once at this location."),
+                    directive.pos,
+                );
+            }
+            let boolean = TypeRef::named("Boolean").required();
+            let mut given = false;
+            for (argument, value) in &directive.node.arguments {
+                if argument.node == "if" {
+                    if given {
+                        self.wrong("There can be only one argument named \"if\".".into(), argument.pos);
+                    }
+                    given = true;
                     self.value(&boolean, &value.node, value.pos, false, uses);
+                } else {
+                    self.wrong(
+                        format!("Unknown argument \"{}\" on directive \"@{name}\".", argument.node),
+                        argument.pos,
+                    );
                 }
+            }
+            if !given {
+                self.wrong(
+                    format!("Directive \"@{name}\" argument \"if\" of type \"Boolean!\" is required, but it was not provided."),
+                    directive.pos,
+                );
             }
         }
     }
@@ -226,6 +254,7 @@ impl<'a> Walk<'a> {
     /// Judges every variable that an operation uses, by itself or through fragments.
     fn positions(&mut self, name: Option<&Name>, operation: &OperationDefinition, own: &Uses<'_>, fragments: &HashMap<&str, Uses<'_>>) {
         let mut seen: HashSet<&str> = HashSet::new();
+        let mut used: HashSet<&str> = HashSet::new();
         let mut open: Vec<&Uses<'_>> = vec![own];
         while let Some(uses) = open.pop() {
             for fragment in &uses.fragments {
@@ -236,6 +265,7 @@ impl<'a> Walk<'a> {
                 }
             }
             for usage in &uses.variables {
+                used.insert(usage.name);
                 let Some(definition) = operation.variable_definitions.iter().find(|it| it.node.name.node == *usage.name) else {
                     // Not defined: told by async-graphql, save in a place that it does not look into (JSON).
                     let of = name.map_or(String::new(), |name| format!(" by operation \"{name}\""));
@@ -269,6 +299,13 @@ impl<'a> Walk<'a> {
                         [definition.pos, usage.pos],
                     ));
                 }
+            }
+        }
+        for definition in &operation.variable_definitions {
+            if !used.contains(definition.node.name.node.as_str()) {
+                let of = name.map_or(String::new(), |name| format!(" in operation \"{name}\""));
+                let message = format!("Variable \"${}\" is never used{of}.", definition.node.name.node);
+                self.errors.push(Error::invalid(message, [definition.pos]));
             }
         }
     }
