@@ -39,6 +39,10 @@ use crate::types::model::{EnumMeaning, Meaning, Types};
 /// How many events are turned into messages together, at most.
 const BATCH: usize = 64;
 
+/// How often a batch is tried that the database refuses; and the first pause, which doubles each time (to a second).
+const TRIES: u32 = 5;
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(30);
+
 type Events = Pin<Box<dyn Stream<Item = Live> + Send>>;
 
 impl Gateway {
@@ -63,8 +67,10 @@ struct Session {
     watch: Watch,
     source: Source,
     identity: Arc<Identity>,
-    /// The mutex is never locked: it makes the session `Sync`, which its futures need to be sent.
+    /// The mutexes are never locked: they make the session `Sync`, which its futures need to be sent.
     events: Mutex<Events>,
+    /// Changes of klasses.
+    klasses: Mutex<Events>,
     memory: Memory,
     /// The object that was followed here, and the version that was told: its arrival is no news.
     moved: Option<(ObjectId, Json)>,
@@ -114,6 +120,7 @@ impl Session {
             source,
             identity,
             events: Mutex::new(events),
+            klasses: Mutex::new(klass_changes(gateway, actor)),
             memory: Memory::default(),
             moved: None,
             ready: VecDeque::new(),
@@ -131,19 +138,63 @@ impl Session {
                 return None;
             }
             let events = self.events.get_mut().unwrap_or_else(PoisonError::into_inner);
-            let mut batch = vec![events.next().await?];
-            // What is there already goes along: one statement reads the objects of all.
-            while batch.len() < BATCH {
-                match events.next().now_or_never() {
-                    Some(Some(item)) => batch.push(item),
-                    _ => break,
+            let klasses = self.klasses.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let done = tokio::select! {
+                item = events.next() => {
+                    let mut batch = vec![item?];
+                    // What is there already goes along: one statement reads the objects of all.
+                    while batch.len() < BATCH {
+                        match events.next().now_or_never() {
+                            Some(Some(item)) => batch.push(item),
+                            _ => break,
+                        }
+                    }
+                    self.take_in_time(batch).await
                 }
-            }
-            if let Err(error) = self.take(batch).await {
+                item = klasses.next() => self.klasses_changed(item).await,
+            };
+            if let Err(error) = done {
                 // The client goes on from the last cursor that it got, so nothing is lost by ending here.
                 self.ready.push_back(refused(vec![*error], Stats::default()).body);
                 self.over = true;
             }
+        }
+    }
+
+    /// A klass has changed: a subscription that no longer fits ends now, not with its next event.
+    async fn klasses_changed(&mut self, item: Option<Live>) -> Result<(), Box<Error>> {
+        match item {
+            Some(Live::Event(event)) => {
+                let version = event.after.as_ref().and_then(|it| it.get("version")).and_then(Json::as_u64);
+                if version.is_some_and(|version| version > self.planned.schema.registry.version) {
+                    if self.gateway.schema(&self.actor).await?.registry.version < version.unwrap_or_default() {
+                        // Another node did it, and the first subscription here to hear of it says so.
+                        self.gateway.catalog.changed(self.actor.org);
+                    }
+                    self.refresh().await?;
+                }
+            }
+            Some(Live::CaughtUp(_)) => {}
+            Some(Live::Resync { .. }) | None => self.klasses = Mutex::new(klass_changes(&self.gateway, &self.actor)),
+        }
+        Ok(())
+    }
+
+    /// Turns a batch into responses, again after a pause when the database does not answer or refuses: as long as the log can be
+    /// continued, a subscription waits rather than ends.
+    async fn take_in_time(&mut self, batch: Vec<Live>) -> Result<(), Box<Error>> {
+        let mut tries = 0;
+        loop {
+            match self.take(batch.clone()).await {
+                Err(error) if error.code == Code::Unavailable => {}
+                Err(error) if matches!(error.code, Code::Timeout | Code::Internal) && tries < TRIES => {
+                    // A statement that the database refuses may be of klasses that another node has changed since.
+                    self.gateway.catalog.changed(self.actor.org);
+                }
+                done => return done,
+            }
+            tokio::time::sleep(PAUSE * 2u32.pow(tries.min(TRIES))).await;
+            tries += 1;
         }
     }
 
@@ -455,6 +506,12 @@ impl Session {
             vec![("klass", record), ("name", Cell::text(name))],
         )
     }
+}
+
+/// Changes of an org's klasses, from now on.
+fn klass_changes(gateway: &Gateway, actor: &Actor) -> Events {
+    let source = Source::Stream(KLASS_STREAM.into());
+    gateway.live.subscribe(actor.org, source, None).boxed()
 }
 
 /// A message's record.
