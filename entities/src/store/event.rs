@@ -539,7 +539,8 @@ impl Store {
 
     fn below_floor(&self, feed: &FeedPosition, floor: i64) -> bool {
         match self.dialect() {
-            Dialect::Postgres => signed(feed.xid) < floor,
+            // Of the floor's own number some may be gone, unless all of it was seen.
+            Dialect::Postgres => signed(feed.xid) < floor || (floor > 0 && signed(feed.xid) == floor && feed.position != i64::MAX),
             Dialect::Sqlite => feed.position < floor,
         }
     }

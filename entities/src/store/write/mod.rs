@@ -488,8 +488,13 @@ async fn one_unit(tx: &Tx, job: &Arc<Job>, items: &[usize]) -> Result<(HashMap<u
     }
     unit.settle();
     let recount = unit.derive().await?;
-    job.undone.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).tried = duplicate::tried(&unit);
-    unit.flush().await?;
+    if let Err(error) = unit.flush().await {
+        if error.constraint(ConstraintKind::Unique).is_some() {
+            // Which value it was, and who holds it, is asked once this is undone.
+            job.undone.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).tried = duplicate::tried(&unit);
+        }
+        return Err(error);
+    }
     timeline::write(&unit).await?;
     if !recount.is_empty() {
         let written = unit.rows.values().map(|row| (row.id, row.after.clone())).collect();
