@@ -250,7 +250,7 @@ fn columns(dialect: Dialect) -> &'static str {
 
 fn get<T: sea_orm::TryGetable>(row: &QueryResult, index: usize) -> Result<T, StoreError> {
     row.try_get_by_index(index)
-        .map_err(|e| StoreError::Corrupt(format!("an event: {}", sea_orm::DbErr::from(e))))
+        .map_err(|e| StoreError::Corrupt(format!("an event: {e}")))
 }
 
 fn object(json: Option<Json>) -> Option<Map<String, Json>> {
@@ -550,78 +550,76 @@ impl Store {
             return Ok(Events::Resync(Resync::Elsewhere));
         };
         let dialect = self.dialect();
-        {
-            let of_klass = if klass.is_some() { "and klass = $5" } else { "and $5 = ''" };
-            let sql = match dialect {
-                Dialect::Postgres => format!(
-                    "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint, \
-                     coalesce((select seq from stream_head where org_id = $1 and stream = '{FEED_FLOOR}'), 0), {columns} from (select 1) one \
-                     left join (select * from event where org_id = $1 and (xid, position) > ($2::text::xid8, $3) \
-                       and xid < pg_snapshot_xmin(pg_current_snapshot()) and xid <> $4::text::xid8 {of_klass} \
-                       order by xid, position limit {limit}) e on true order by e.xid, e.position",
-                    columns = columns(dialect)
-                ),
-                Dialect::Sqlite => format!(
-                    "select coalesce((select max(position) from event where org_id = $1), 0), \
-                     coalesce((select seq from stream_head where org_id = $1 and stream = '{FEED_FLOOR}'), 0), {columns} from (select 1) one \
-                     left join (select * from event where org_id = $1 and $2 = $2 and position > $3 and $4 = $4 {of_klass} \
-                       order by position limit {limit}) e on true order by e.position",
-                    columns = columns(dialect)
-                ),
-            };
-            let values: Vec<Bound> = vec![
-                org.0.into(),
-                place.xid.to_string().into(),
-                place.position.into(),
-                place.own.to_string().into(),
-                klass.unwrap_or_default().into(),
-            ];
-            let rows = self.rows(sql, values).await?;
-            let Some(first) = rows.first() else {
-                return Err(StoreError::Corrupt("a feed without a row".into()));
-            };
-            let (horizon, floor): (i64, i64) = (get(first, 0)?, get(first, 1)?);
-            if self.below_floor(&place, floor) {
-                return Ok(Events::Resync(Resync::Expired));
-            }
-            let none = get::<Option<String>>(first, 2)?.is_none();
-            let mut events = Vec::with_capacity(rows.len());
-            if !none {
-                for row in &rows {
-                    let mut event = read_event(dialect, org, row, 2)?;
-                    // What the cursor had seen ahead goes along in the event's own cursor.
-                    event.feed.own = if place.own > event.feed.xid { place.own } else { 0 };
-                    events.push(Arc::new(event));
-                }
-            }
-            let full = events.len() >= limit;
-            let place = match events.last() {
-                // `own` goes with us as long as it lies ahead.
-                Some(last) if full => last.feed,
-                // All there was, so everything below the horizon has been seen.
-                _ => match dialect {
-                    Dialect::Postgres => FeedPosition {
-                        xid: unsigned(horizon).saturating_sub(1).max(place.xid),
-                        position: i64::MAX,
-                        own: if place.own >= unsigned(horizon) { place.own } else { 0 },
-                    },
-                    Dialect::Sqlite => FeedPosition {
-                        xid: 0,
-                        position: horizon.max(place.position),
-                        own: 0,
-                    },
-                },
-            };
-            return Ok(Events::Page {
-                events,
-                cursor: Cursor {
-                    epoch: after.epoch,
-                    stream: None,
-                    feed: Some(place),
-                },
-                more: full,
-            });
+        let of_klass = if klass.is_some() { "and klass = $5" } else { "and $5 = ''" };
+        let sql = match dialect {
+            Dialect::Postgres => format!(
+                "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint, \
+                 coalesce((select seq from stream_head where org_id = $1 and stream = '{FEED_FLOOR}'), 0), {columns} from (select 1) one \
+                 left join (select * from event where org_id = $1 and (xid, position) > ($2::text::xid8, $3) \
+                   and xid < pg_snapshot_xmin(pg_current_snapshot()) and xid <> $4::text::xid8 {of_klass} \
+                   order by xid, position limit {limit}) e on true order by e.xid, e.position",
+                columns = columns(dialect)
+            ),
+            Dialect::Sqlite => format!(
+                "select coalesce((select max(position) from event where org_id = $1), 0), \
+                 coalesce((select seq from stream_head where org_id = $1 and stream = '{FEED_FLOOR}'), 0), {columns} from (select 1) one \
+                 left join (select * from event where org_id = $1 and $2 = $2 and position > $3 and $4 = $4 {of_klass} \
+                   order by position limit {limit}) e on true order by e.position",
+                columns = columns(dialect)
+            ),
+        };
+        let values: Vec<Bound> = vec![
+            org.0.into(),
+            place.xid.to_string().into(),
+            place.position.into(),
+            place.own.to_string().into(),
+            klass.unwrap_or_default().into(),
+        ];
+        let rows = self.rows(sql, values).await?;
+        let Some(first) = rows.first() else {
+            return Err(StoreError::Corrupt("a feed without a row".into()));
+        };
+        let (horizon, floor): (i64, i64) = (get(first, 0)?, get(first, 1)?);
+        if self.below_floor(&place, floor) {
+            return Ok(Events::Resync(Resync::Expired));
         }
+        let none = get::<Option<String>>(first, 2)?.is_none();
+        let mut events = Vec::with_capacity(rows.len());
+        if !none {
+            for row in &rows {
+                let mut event = read_event(dialect, org, row, 2)?;
+                // What the cursor had seen ahead goes along in the event's own cursor.
+                event.feed.own = if place.own > event.feed.xid { place.own } else { 0 };
+                events.push(Arc::new(event));
+            }
+        }
+        let full = events.len() >= limit;
+        let place = match events.last() {
+            // `own` goes with us as long as it lies ahead.
+            Some(last) if full => last.feed,
+            // All there was, so everything below the horizon has been seen.
+            _ => match dialect {
+                Dialect::Postgres => FeedPosition {
+                    xid: unsigned(horizon).saturating_sub(1).max(place.xid),
+                    position: i64::MAX,
+                    own: if place.own >= unsigned(horizon) { place.own } else { 0 },
+                },
+                Dialect::Sqlite => FeedPosition {
+                    xid: 0,
+                    position: horizon.max(place.position),
+                    own: 0,
+                },
+            },
+        };
+        Ok(Events::Page {
+            events,
+            cursor: Cursor {
+                epoch: after.epoch,
+                stream: None,
+                feed: Some(place),
+            },
+            more: full,
+        })
     }
 
     /// Removes events older than `before`, in batches, and raises the floors: cursors below them get RESYNC. Answers how many.

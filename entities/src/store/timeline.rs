@@ -78,7 +78,8 @@ pub(crate) fn entry_after(row: &Row) -> Option<Entry> {
 pub(crate) fn changes(unit: &Unit<'_>) -> Vec<Entry> {
     let mut entries = Vec::new();
     for row in unit.rows.values() {
-        if !(row.klass.standard && row.klass.name == "conversation" && row.touched && row.fate == Fate::Kept) {
+        let linked = !row.linked.is_empty() || !row.unlinked.is_empty();
+        if !(row.klass.standard && row.klass.name == "conversation" && (row.touched || linked) && row.fate == Fate::Kept) {
             continue;
         }
         let Some(customer) = row.customer() else { continue };
@@ -93,7 +94,8 @@ pub(crate) fn changes(unit: &Unit<'_>) -> Vec<Entry> {
             conversation: Some(row.id),
             data,
         };
-        let Some(before) = &row.before else {
+        let Some(before) = row.before.as_ref().filter(|_| row.customer_before().is_some()) else {
+            // New, or new to any timeline.
             let at = if let Value::DateTime(at) = row.after[layout.created_at] {
                 at
             } else {
@@ -138,14 +140,19 @@ pub(crate) fn changes(unit: &Unit<'_>) -> Vec<Entry> {
     entries
 }
 
-/// Conversations that go from one customer to another: (from, to).
-pub(crate) fn moved_conversations(unit: &Unit<'_>) -> Vec<(Uuid, Uuid)> {
-    unit.rows
-        .values()
-        .filter(|row| row.klass.standard && row.klass.name == "conversation" && row.touched)
-        .filter_map(|row| Some((row.customer_before()?, row.customer()?)))
-        .filter(|(from, to)| from != to)
-        .collect()
+fn is_moved(row: &Row) -> bool {
+    row.klass.standard
+        && row.klass.name == "conversation"
+        && row.touched
+        && !row.is_new()
+        && row.fate == Fate::Kept
+        && row.customer_before() != row.customer()
+}
+
+/// Customers from whom or to whom conversations go.
+pub(crate) fn customers_of_moved(unit: &Unit<'_>) -> Vec<Uuid> {
+    let moved = unit.rows.values().filter(|row| is_moved(row));
+    moved.flat_map(|row| [row.customer_before(), row.customer()]).flatten().collect()
 }
 
 /// Writes the entries of a unit: at most three statements.
@@ -186,21 +193,18 @@ pub(crate) async fn write(unit: &Unit<'_>) -> Result<(), StoreError> {
         );
         unit.tx.execute(sql, vec![unit.org.0.into(), layout::ids(dialect, &gone)]).await?;
     }
-    for row in unit.rows.values() {
-        let moved = row.klass.standard && row.klass.name == "conversation" && row.touched && row.fate == Fate::Kept;
-        let (Some(from), Some(to)) = (row.customer_before(), row.customer()) else {
-            continue;
+    for row in unit.rows.values().filter(|row| is_moved(row) && row.customer_before().is_some()) {
+        let (org, object) = (parameter(dialect, 1), parameter(dialect, 2));
+        let which = format!("where org_id = {org} and object_id = {object} and klass = 'conversation'");
+        let mut values: Vec<Bound> = vec![unit.org.0.into(), row.id.into()];
+        let sql = match row.customer() {
+            Some(to) => {
+                values.push(to.into());
+                format!("update timeline_entry set customer_id = {} {which}", parameter(dialect, 3))
+            }
+            None => format!("delete from timeline_entry {which}"),
         };
-        if !moved || from == to {
-            continue;
-        }
-        let sql = format!(
-            "update timeline_entry set customer_id = {} where org_id = {} and object_id = {} and klass = 'conversation'",
-            parameter(dialect, 1),
-            parameter(dialect, 2),
-            parameter(dialect, 3)
-        );
-        unit.tx.execute(sql, vec![to.into(), unit.org.0.into(), row.id.into()]).await?;
+        unit.tx.execute(sql, values).await?;
     }
     new.extend(changes(unit));
     insert(unit, &new).await

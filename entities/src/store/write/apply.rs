@@ -370,10 +370,10 @@ impl Unit<'_> {
             return;
         }
         let name = |value: &Value| {
-            (
-                row.klass.name.clone(),
-                By::Unique(place.column.clone(), layout::to_json(value).to_string()),
-            )
+            let kind = place.property.as_ref().map(|property| &property.kind);
+            let value = kind.map_or_else(|| value.clone(), |kind| layout::key_value(kind, value.clone()));
+            let text = layout::to_json(&value).to_string();
+            (row.klass.name.clone(), By::Unique(place.column.clone(), text))
         };
         let old = (!row.after[slot].is_null()).then(|| name(&row.after[slot]));
         let new = (!value.is_null()).then(|| name(value));
@@ -382,7 +382,7 @@ impl Unit<'_> {
             let holder = self.found.get(&new).copied().flatten().filter(|&holder| holder != id);
             let holder = holder
                 .and_then(|holder| self.rows.get(&holder))
-                .filter(|other| other.after[slot] == *value);
+                .filter(|other| name(&other.after[slot]) == name(value));
             if let Some(other) = holder {
                 let fault = duplicate(path, &legal, value, &other.label(), other.is_deleted(), other.is_new());
                 self.fault(fault);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::layout::{self, bind_time, in_ids, parameter, quote, table};
+use super::layout::{self, aside, bind_time, in_ids, parameter, quote, table};
 use super::unit::{Fate, Lock, Unit, broken};
 use crate::klass::fault::Code;
 use crate::klass::relationship::{Link, OnDelete, Side};
@@ -152,7 +152,11 @@ impl Unit<'_> {
         let mut values = vec![layout::ids(self.dialect, ids)];
         if klass.table.shared {
             values.push(self.org.0.into());
-            sql.push_str(&format!(" and t.org_id = {}", parameter(self.dialect, values.len())));
+            sql.push_str(&format!(
+                " and {}t.org_id = {}",
+                aside(self.dialect),
+                parameter(self.dialect, values.len())
+            ));
         }
         if let Some(column) = klass_column {
             values.push(end.klass.clone().into());

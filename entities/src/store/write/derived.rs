@@ -14,7 +14,7 @@ use sea_orm::Value as Bound;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use super::layout::{self, Image, Layout, in_ids, parameter};
+use super::layout::{self, Image, Layout, aside, in_ids, parameter};
 use super::unit::{Lock, Row, Unit, broken};
 use crate::klass::Value;
 use crate::store::{Dialect, StoreError, timeline};
@@ -167,7 +167,7 @@ impl Unit<'_> {
         self.follow_customer().await
     }
 
-    /// When a conversation goes to another customer, its messages and notes that were of the first go with it.
+    /// When a conversation goes to another customer (or gets its first), its messages and notes that were of the first go with it.
     async fn follow_customer(&mut self) -> Result<(), StoreError> {
         for id in self.standard_rows("conversation") {
             let row = &self.rows[&id];
@@ -175,7 +175,6 @@ impl Unit<'_> {
                 continue;
             };
             let (old, new) = (row.layout.uuid(before, "customer_id"), row.layout.uuid(&row.after, "customer_id"));
-            let (Some(old), Some(new)) = (old, new) else { continue };
             if old == new {
                 continue;
             }
@@ -184,18 +183,20 @@ impl Unit<'_> {
             let registry = self.registry.clone();
             for name in ["message", "note"] {
                 let Some(klass) = registry.klass(name) else { continue };
-                let condition = format!(
-                    "t.conversation_id = {} and t.customer_id = {}",
-                    parameter(self.dialect, 2),
-                    parameter(self.dialect, 3)
-                );
-                let ids = self
-                    .load_where(klass, &condition, vec![id.into(), old.into()], Lock::Change)
-                    .await?;
+                let mut condition = format!("t.conversation_id = {} and t.customer_id ", parameter(self.dialect, 2));
+                let mut values: Vec<Bound> = vec![id.into()];
+                match old {
+                    Some(old) => {
+                        condition.push_str(&format!("= {}", parameter(self.dialect, 3)));
+                        values.push(old.into());
+                    }
+                    None => condition.push_str("is null"),
+                }
+                let ids = self.load_where(klass, &condition, values, Lock::Change).await?;
                 for other in ids {
                     let row = &self.rows[&other];
-                    let same = row.layout.uuid(&row.after, "conversation_id") == Some(id)
-                        && row.layout.uuid(&row.after, "customer_id") == Some(old);
+                    let same =
+                        row.layout.uuid(&row.after, "conversation_id") == Some(id) && row.layout.uuid(&row.after, "customer_id") == old;
                     if !same {
                         continue;
                     }
@@ -203,7 +204,7 @@ impl Unit<'_> {
                     (self.draft, self.consequence) = (draft, Some(cause));
                     let changed = self.change(other).map(|row| {
                         let layout = row.layout.clone();
-                        set(&layout, &mut row.after, "customer_id", layout::id_value(Some(new)));
+                        set(&layout, &mut row.after, "customer_id", layout::id_value(new));
                     });
                     (self.draft, self.consequence) = (was_draft, was);
                     changed?;
@@ -244,7 +245,7 @@ impl Unit<'_> {
                         }
                     }
                     (before, after) => {
-                        let same = |column: &&str| match (before, after) {
+                        let same = |column: &str| match (before, after) {
                             (Some(before), Some(after)) => {
                                 let slot = row.layout.slot(column);
                                 slot.is_none_or(|slot| before[slot] == after[slot])
@@ -252,7 +253,7 @@ impl Unit<'_> {
                             (None, None) => true,
                             _ => false,
                         };
-                        if !MESSAGE.iter().all(|column| same(&column)) {
+                        if !MESSAGE.iter().all(|column| same(column)) {
                             recount.conversations.extend(at(before, "conversation_id"));
                             recount.conversations.extend(at(after, "conversation_id"));
                             recount.customers.extend(at(before, "customer_id"));
@@ -307,7 +308,8 @@ impl Unit<'_> {
     /// Loads the customers (and conversations) whose derived values may change.
     async fn load_affected(&mut self) -> Result<(), StoreError> {
         let mut customers = BTreeSet::new();
-        for row in self.rows.values().filter(|row| row.touched) {
+        let linked = |row: &Row| !row.linked.is_empty() || !row.unlinked.is_empty();
+        for row in self.rows.values().filter(|row| row.touched || linked(row)) {
             let standard = row.klass.standard && matches!(row.klass.name.as_str(), "message" | "conversation");
             if !standard && row.klass.timeline.is_none() {
                 continue;
@@ -348,12 +350,11 @@ impl Unit<'_> {
                 preview: preview(row.layout.text(&row.after, "preview"), row.layout.text(&row.after, "body")),
             });
         }
-        new.sort_by(|a, b| (a.mark.0, a.id).cmp(&(b.mark.0, b.id)));
+        new.sort_by_key(|message| (message.mark.0, message.id));
         let Some(row) = self.rows.get_mut(&conversation) else {
             return false;
         };
         let layout = row.layout.clone();
-        let had_any = layout.time(&row.after, "last_message_at").is_some();
         for message in new {
             let first_in = get_mark(&layout, &row.after, "first_message_in").map(|mark| mark.0);
             let (count, first, last) = if message.inbound {
@@ -399,8 +400,6 @@ impl Unit<'_> {
                 row.after[slot] = Value::Json(Json::from(channels.into_iter().collect::<Vec<_>>()));
             }
         }
-        // A conversation that comes back from a soft delete is counted anew by its messages' restoring.
-        let _ = had_any;
         true
     }
 
@@ -489,10 +488,7 @@ impl Unit<'_> {
         for change in timeline::changes(self) {
             see(change.customer, change.at);
         }
-        for (from, to) in timeline::moved_conversations(self) {
-            recount.activity.insert(from);
-            recount.activity.insert(to);
-        }
+        recount.activity.extend(timeline::customers_of_moved(self));
         for (customer, at) in latest {
             if recount.activity.contains(&customer) {
                 continue;
@@ -544,7 +540,7 @@ impl Unit<'_> {
     }
 
     async fn recount_conversations(&mut self, ids: &[Uuid]) -> Result<(), StoreError> {
-        let (org, among) = (parameter(self.dialect, 1), in_ids(self.dialect, 2));
+        let (org, among, aside) = (parameter(self.dialect, 1), in_ids(self.dialect, 2), aside(self.dialect));
         let values = || -> Vec<Bound> { vec![self.org.0.into(), layout::ids(self.dialect, ids)] };
         for id in ids {
             if let Some(row) = self.rows.get_mut(id) {
@@ -562,7 +558,7 @@ impl Unit<'_> {
         }
         let sql = format!(
             "select m.conversation_id, m.direction, m.channel, count(*), min(m.sent_at), max(m.sent_at) from message m \
-             where m.org_id = {org} and m.conversation_id {among} and m.deleted_at is null group by 1, 2, 3"
+             where {aside}m.org_id = {org} and m.conversation_id {among} and m.deleted_at is null group by 1, 2, 3"
         );
         let mut channels: BTreeMap<Uuid, BTreeSet<String>> = BTreeMap::new();
         for found in self.tx.query(sql, values()).await? {
@@ -607,9 +603,9 @@ impl Unit<'_> {
             }
         }
         let sql = format!(
-            "select m.conversation_id, min(m.sent_at) from message m where m.org_id = {org} and m.conversation_id {among} \
+            "select m.conversation_id, min(m.sent_at) from message m where {aside}m.org_id = {org} and m.conversation_id {among} \
              and m.deleted_at is null and m.direction = 'out' and not {auto} and m.sent_at >= (select min(i.sent_at) from message i \
-               where i.conversation_id = m.conversation_id and i.org_id = m.org_id and i.direction = 'in' and i.deleted_at is null) group by 1",
+               where i.conversation_id = m.conversation_id and {aside}i.org_id = m.org_id and i.direction = 'in' and i.deleted_at is null) group by 1",
             auto = if self.dialect == Dialect::Postgres {
                 "m.auto"
             } else {
@@ -631,8 +627,8 @@ impl Unit<'_> {
         }
         let sql = format!(
             "select m.conversation_id, m.preview, substr(m.body, 1, {}) from message m where m.id in (select (select l.id from message l \
-               where l.conversation_id = c.id and l.org_id = c.org_id and l.deleted_at is null order by l.sent_at desc, l.id desc limit 1) \
-               from conversation c where c.org_id = {org} and c.id {among})",
+               where l.conversation_id = c.id and {aside}l.org_id = c.org_id and l.deleted_at is null order by l.sent_at desc, l.id desc limit 1) \
+               from conversation c where {aside}c.org_id = {org} and c.id {among})",
             PREVIEW * 4
         );
         for found in self.tx.query(sql, values()).await? {
@@ -650,7 +646,7 @@ impl Unit<'_> {
             }
         }
         let sql = format!(
-            "select n.conversation_id, count(*) from note n where n.org_id = {org} and n.conversation_id {among} and n.deleted_at is null group by 1"
+            "select n.conversation_id, count(*) from note n where {aside}n.org_id = {org} and n.conversation_id {among} and n.deleted_at is null group by 1"
         );
         for found in self.tx.query(sql, values()).await? {
             let id: Uuid = found.try_get_by_index(0).map_err(broken)?;
@@ -665,8 +661,9 @@ impl Unit<'_> {
 
     async fn recount_customers(&mut self, ids: &[Uuid]) -> Result<(), StoreError> {
         let sql = format!(
-            "select m.customer_id, m.direction, m.channel, max(m.sent_at) from message m where m.org_id = {} and m.customer_id {} \
+            "select m.customer_id, m.direction, m.channel, max(m.sent_at) from message m where {}m.org_id = {} and m.customer_id {} \
              and m.deleted_at is null group by 1, 2, 3",
+            aside(self.dialect),
             parameter(self.dialect, 1),
             in_ids(self.dialect, 2)
         );

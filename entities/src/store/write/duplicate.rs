@@ -110,11 +110,15 @@ pub(super) async fn explain(place: Place<'_>, org: OrgId, tried: &[Tried]) -> Re
         let storage = layout::storage(&property.kind);
         let alias = if property.home == Home::Extension { 'x' } else { 't' };
         let column = format!("{alias}.{}", quote(&property.column));
-        let values = all.iter().filter_map(|one| match &one.what {
-            What::Property(_, value) => Some(value),
-            What::Contact(..) => None,
-        });
-        let (condition, bound) = values_condition(dialect, storage, &column, 1, values)?;
+        let values: Vec<Value> = all
+            .iter()
+            .filter_map(|one| match &one.what {
+                What::Property(property, value) => Some(layout::key_value(&property.kind, value.clone())),
+                What::Contact(..) => None,
+            })
+            .collect();
+        let key = layout::key_column(dialect, &property.kind, &column);
+        let (condition, bound) = values_condition(dialect, storage, &key, 1, values.iter())?;
         let select = if storage == Storage::Money {
             format!("{column}, {alias}.{}", quote(&format!("{}_currency", property.column)))
         } else {
@@ -136,12 +140,12 @@ pub(super) async fn explain(place: Place<'_>, org: OrgId, tried: &[Tried]) -> Re
         let mut holders: HashMap<String, (Uuid, bool)> = HashMap::new();
         for row in place.rows(sql, parameters).await? {
             let id: Uuid = row.try_get_by_index(0).map_err(broken)?;
-            let value = layout::read(dialect, storage, &row, &mut 2)?;
+            let value = layout::key_value(&property.kind, layout::read(dialect, storage, &row, &mut 2)?);
             holders.insert(layout::to_json(&value).to_string(), (id, truth(dialect, &row, 1)?));
         }
         for one in all {
             let What::Property(property, value) = &one.what else { continue };
-            if let Some((holder, deleted)) = holders.get(&layout::to_json(value).to_string())
+            if let Some((holder, deleted)) = holders.get(&layout::to_json(&layout::key_value(&property.kind, value.clone())).to_string())
                 && *holder != one.id
             {
                 let fault = duplicate(&one.path, &property.legal, value, &label(&one.klass, *holder), *deleted, false);

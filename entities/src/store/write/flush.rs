@@ -9,7 +9,7 @@ use sea_orm::Value as Bound;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use super::layout::{self, Layout, Slot, Storage, in_ids, in_texts, parameter, quote, table};
+use super::layout::{self, Layout, Slot, Storage, aside, in_ids, in_texts, parameter, quote, table};
 use super::links::LinkOp;
 use super::unit::{Fate, Row, Unit, row_set};
 use crate::klass::contact;
@@ -248,7 +248,9 @@ impl Unit<'_> {
     }
 
     async fn flush_updates(&self) -> Result<(), StoreError> {
-        let mut groups: BTreeMap<(String, Vec<usize>), (Arc<Klass>, Vec<&Row>)> = BTreeMap::new();
+        // By klass and the slots that changed.
+        type Groups<'r> = BTreeMap<(String, Vec<usize>), (Arc<Klass>, Vec<&'r Row>)>;
+        let mut groups = Groups::new();
         for row in self.rows.values() {
             let Some(before) = row.before.as_ref().filter(|_| row.fate == Fate::Kept) else {
                 continue;
@@ -309,7 +311,7 @@ impl Unit<'_> {
             );
             if of.shared {
                 values.push(self.org.0.into());
-                sql.push_str(&format!(" and org_id = {}", parameter(dialect, values.len())));
+                sql.push_str(&format!(" and {}org_id = {}", aside(dialect), parameter(dialect, values.len())));
             }
             self.tx.execute(sql, values).await?
         } else {
@@ -340,7 +342,7 @@ impl Unit<'_> {
             let mut org = String::new();
             if of.shared {
                 values.push(self.org.0.into());
-                org = format!(" and t.org_id = {}", parameter(dialect, 1));
+                org = format!(" and {}t.org_id = {}", aside(dialect), parameter(dialect, 1));
             }
             let (from, bound) = row_set(dialect, values.len() + 1, json);
             values.push(bound);
@@ -591,7 +593,7 @@ impl Unit<'_> {
             let mut values = vec![bound()];
             if klass.table.shared {
                 values.push(self.org.0.into());
-                sql.push_str(&format!(" and org_id = {}", parameter(dialect, 2)));
+                sql.push_str(&format!(" and {}org_id = {}", aside(dialect), parameter(dialect, 2)));
             }
             self.tx.execute(sql, values).await?;
         }

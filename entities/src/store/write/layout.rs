@@ -71,7 +71,8 @@ pub(crate) struct Layout {
 }
 
 /// Layouts by klass, as long as the klass lives; bounded by clearing (they are cheap to make).
-static LAYOUTS: LazyLock<Mutex<HashMap<usize, (Arc<Klass>, Arc<Layout>)>>> = LazyLock::new(Mutex::default);
+static LAYOUTS: LazyLock<Mutex<Layouts>> = LazyLock::new(Mutex::default);
+type Layouts = HashMap<usize, (Arc<Klass>, Arc<Layout>)>;
 const LAYOUTS_KEPT: usize = 4_096;
 
 impl Layout {
@@ -534,6 +535,31 @@ pub(crate) fn parameter(dialect: Dialect, n: usize) -> String {
     match dialect {
         Dialect::Postgres => format!("${n}"),
         Dialect::Sqlite => format!("?{n}"),
+    }
+}
+
+/// A unique value in the form in which two of them are the same: e-mail addresses in lower case.
+pub(crate) fn key_value(kind: &Kind, value: Value) -> Value {
+    match (kind, value) {
+        (Kind::Email, Value::String(text)) => Value::String(crate::store::driver::sqlite_functions::fold(&text)),
+        (_, value) => value,
+    }
+}
+
+/// The column of a unique property in the form of [`key_value`], as its index has it.
+pub(crate) fn key_column(dialect: Dialect, kind: &Kind, column: &str) -> String {
+    match (kind, dialect) {
+        (Kind::Email, Dialect::Postgres) => format!("lower({column})"),
+        (Kind::Email, Dialect::Sqlite) => format!("fold({column})"),
+        _ => column.to_string(),
+    }
+}
+
+/// Keeps SQLite from choosing an index by the org, which it takes for selective, where one by id is meant.
+pub(crate) fn aside(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Postgres => "",
+        Dialect::Sqlite => "+",
     }
 }
 

@@ -235,6 +235,7 @@ impl<'a> Unit<'a> {
                 if value.is_null() {
                     return None;
                 }
+                let value = layout::key_value(&property.kind, value);
                 By::Unique(property.column.clone(), layout::to_json(&value).to_string())
             }
             Key::Contact(kind, operand) => match operand.value(&[]) {
@@ -335,9 +336,14 @@ impl<'a> Unit<'a> {
     ) -> Result<(), StoreError> {
         let storage = layout::storage(&property.kind);
         let alias = if property.home == Home::Extension { 'x' } else { 't' };
-        let column = format!("{alias}.{}", quote(&property.column));
-        let (condition, parameter) = values_condition(self.dialect, storage, &column, 2, names.iter().map(|(_, value)| value))?;
-        let ids = self.load_where(klass, &condition, vec![parameter], lock).await?;
+        let column = layout::key_column(self.dialect, &property.kind, &format!("{alias}.{}", quote(&property.column)));
+        let values: Vec<Value> = names
+            .iter()
+            .map(|(_, value)| layout::key_value(&property.kind, value.clone()))
+            .collect();
+        let (condition, parameter) = values_condition(self.dialect, storage, &column, 2, values.iter())?;
+        // The unique keys of shared tables begin with the org.
+        let ids = self.load_rows(klass, &condition, vec![parameter], lock, "").await?;
         for (name, _) in &names {
             self.found.entry(name.clone()).or_insert(None);
         }
@@ -348,7 +354,8 @@ impl<'a> Unit<'a> {
             };
             // As it is in the database: a change of it that is under way here was put into `found` when it was made.
             let image = row.before.as_ref().unwrap_or(&row.after);
-            let value = layout::to_json(&image[slot]).to_string();
+            let value = layout::key_value(&property.kind, image[slot].clone());
+            let value = layout::to_json(&value).to_string();
             self.found
                 .insert((klass.name.clone(), By::Unique(property.column.clone(), value)), Some(id));
         }
@@ -412,6 +419,18 @@ impl<'a> Unit<'a> {
         parameters: Vec<Bound>,
         lock: Lock,
     ) -> Result<Vec<Uuid>, StoreError> {
+        self.load_rows(klass, condition, parameters, lock, layout::aside(self.dialect))
+            .await
+    }
+
+    async fn load_rows(
+        &mut self,
+        klass: &Arc<Klass>,
+        condition: &str,
+        parameters: Vec<Bound>,
+        lock: Lock,
+        aside: &str,
+    ) -> Result<Vec<Uuid>, StoreError> {
         let layout = Layout::of(klass)?;
         self.klasses.insert(klass.name.clone());
         let mut sql = format!("select {} from {} t", layout.select(), table(self.dialect, &klass.table));
@@ -420,7 +439,7 @@ impl<'a> Unit<'a> {
         }
         let one = parameter(self.dialect, 1);
         if klass.table.shared {
-            sql.push_str(&format!(" where t.org_id = {one} and {condition}"));
+            sql.push_str(&format!(" where {aside}t.org_id = {one} and {condition}"));
         } else {
             // The parameter must be named for its place to count; a table of an org's own holds no other's rows.
             let kind = if self.dialect == Dialect::Postgres { "::uuid" } else { "" };

@@ -268,22 +268,98 @@ async fn rules_over_link_tables() {
 async fn a_required_link_cannot_be_cut() {
     each(async |fresh: Fresh| {
         let world = World::new(&fresh.store, "acme").await;
-        let customer = world.create("customer", json!({"name": "A"})).await;
-        let conversation = world
-            .create("conversation", json!({"customer": {"connect": customer.to_string()}}))
-            .await;
+        let conversation = world.create("conversation", json!({"name": "c"})).await;
+        let said = json!({"channel": "sms", "direction": "in", "conversation": {"connect": conversation.to_string()}});
+        let message = world.create("message", said).await;
         let result = world
-            .update("conversation", conversation, json!({"customer": {"disconnect": null}}))
+            .update("message", message, json!({"conversation": {"disconnect": null}}))
             .await;
-        assert_eq!(codes(&result), [(Code::Required, "input.customer".into())]);
+        assert_eq!(codes(&result), [(Code::Required, "input.conversation".into())]);
         let result = world
             .update(
-                "customer",
-                customer,
-                json!({"conversations": [{"disconnect": conversation.to_string()}]}),
+                "conversation",
+                conversation,
+                json!({"messages": [{"disconnect": message.to_string()}]}),
             )
             .await;
-        assert_eq!(codes(&result), [(Code::Restricted, "input.conversations".into())]);
+        assert_eq!(codes(&result), [(Code::Restricted, "input.messages".into())]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_conversation_may_get_its_customer_later() {
+    each(async |fresh: Fresh| {
+        let world = World::new(&fresh.store, "acme").await;
+        let said = |body: &str| json!({"create": {"channel": "sms", "direction": "in", "body": body}});
+        let conversation = world
+            .create(
+                "conversation",
+                json!({"messages": [said("a"), said("b")], "notes": [{"create": {"body": "n"}}]}),
+            )
+            .await;
+        assert_eq!(world.count("select count(*) from timeline_entry").await, 0);
+        assert_eq!(
+            world.row("conversation", conversation).await.expect("a row")["message_count_in"],
+            json!(2)
+        );
+        let (ann, ben) = (
+            world.create("customer", json!({"name": "Ann"})).await,
+            world.create("customer", json!({"name": "Ben"})).await,
+        );
+        let own = async |id| world.row("customer", id).await.expect("a row")["conversation_count_open"].clone();
+        let entries = async |id: Uuid| {
+            let rows = world
+                .store
+                .rows(
+                    "select kind from timeline_entry where customer_id = $1 order by kind",
+                    vec![id.into()],
+                )
+                .await
+                .expect("reads");
+            rows.iter()
+                .map(|row| row.try_get_by_index::<String>(0).expect("a kind"))
+                .collect::<Vec<_>>()
+        };
+        let all = ["conversation.created", "message", "message", "note"];
+        world
+            .update("conversation", conversation, json!({"customer": {"connect": ann.to_string()}}))
+            .await
+            .expect("writes");
+        assert_eq!((entries(ann).await, own(ann).await), (all.map(String::from).to_vec(), json!(1)));
+        world
+            .update("conversation", conversation, json!({"customer": {"connect": ben.to_string()}}))
+            .await
+            .expect("writes");
+        assert_eq!((entries(ann).await, own(ann).await), (vec![], json!(0)));
+        assert_eq!((entries(ben).await, own(ben).await), (all.map(String::from).to_vec(), json!(1)));
+        assert!(!world.row("customer", ann).await.expect("a row").contains_key("last_activity_at"));
+        // Whoever follows the first customer hears that it left.
+        let last = world.events(&Source::Stream(format!("c:{ann}"))).await;
+        assert!(
+            last.iter()
+                .any(|e| e.klass == "conversation" && e.after.as_ref().is_some_and(|row| row["customer_id"] == json!(ben.to_string())))
+        );
+        world
+            .update("conversation", conversation, json!({"customer": {"disconnect": null}}))
+            .await
+            .expect("writes");
+        assert_eq!((entries(ben).await, own(ben).await), (vec![], json!(0)));
+        // Assigned from the other end, it is told on the timeline too.
+        world
+            .update("conversation", conversation, json!({"customer": {"connect": ann.to_string()}}))
+            .await
+            .expect("writes");
+        let user = world.create("user", json!({"name": "U"})).await;
+        world
+            .update(
+                "user",
+                user,
+                json!({"assignedConversations": [{"connect": conversation.to_string()}]}),
+            )
+            .await
+            .expect("writes");
+        assert!(entries(ann).await.contains(&"conversation.assignment".to_string()));
     })
     .await;
 }
