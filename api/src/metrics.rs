@@ -25,6 +25,8 @@ pub struct Metrics {
     pub sockets_closed: IntCounterVec,
     /// Operations under way on sockets: mostly subscriptions.
     pub operations: IntGauge,
+    /// Hubs: streams of the log that someone listens to.
+    pub hubs: IntGauge,
     /// Messages that came over sockets.
     pub messages_in: IntCounter,
     /// Messages that went over sockets.
@@ -72,13 +74,14 @@ impl Metrics {
                 "klio_socket_operations",
                 "Operations under way on WebSocket connections: subscriptions, mostly.",
             )?,
+            hubs: IntGauge::new("klio_hubs", "Streams of the log that subscriptions on this node listen to.")?,
             messages_in: IntCounter::new("klio_socket_messages_in_total", "Messages that came over WebSockets.")?,
             messages_out: IntCounter::new("klio_socket_messages_out_total", "Messages that went out over WebSockets.")?,
             registry,
         };
         let info = IntGauge::with_opts(Opts::new("klio_info", "The version that runs.").const_label("version", env!("CARGO_PKG_VERSION")))?;
         info.set(1);
-        let all: [Box<dyn prometheus::core::Collector>; 12] = [
+        let all: [Box<dyn prometheus::core::Collector>; 13] = [
             Box::new(info),
             Box::new(metrics.requests.clone()),
             Box::new(metrics.seconds.clone()),
@@ -89,6 +92,7 @@ impl Metrics {
             Box::new(metrics.sockets.clone()),
             Box::new(metrics.sockets_closed.clone()),
             Box::new(metrics.operations.clone()),
+            Box::new(metrics.hubs.clone()),
             Box::new(metrics.messages_in.clone()),
             Box::new(metrics.messages_out.clone()),
         ];

@@ -6,3 +6,4 @@ mod door;
 mod house;
 mod isolation;
 mod klass_under_load;
+mod sockets;
