@@ -138,8 +138,9 @@ impl Running {
 pub async fn open_store(config: &Config) -> Result<Store, StartError> {
     let store = Store::open(&config.store()).await?;
     if config.database.migrate {
-        for step in store.migrate().await? {
-            tracing::info!(step, "migrated");
+        let steps = store.migrate().await?;
+        if let (Some(first), Some(last)) = (steps.first(), steps.last()) {
+            tracing::info!(steps = steps.len(), %first, %last, "migrated");
         }
     } else {
         let pending = store.pending_migrations().await?;

@@ -6,7 +6,10 @@ use crate::config::{Log, LogFormat};
 
 /// Starts logging; a second call changes nothing.
 pub fn start(config: &Log) {
-    let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    // A filter that names modules is taken as it is; a bare level is not meant for what the migrations' library says of each step.
+    let bare = config.level == "info";
+    let level = if bare { "info,sea_orm_migration=warn" } else { &config.level };
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A program may have its own subscriber (tests do); then that one stays.
     let _ = match config.format {

@@ -28,6 +28,6 @@ impl Schema {
             .schema(OrgId(org.id))
             .await
             .map_err(|error| Failure::Failed(error.to_string()))?;
-        print(&schema.sdl())
+        print(schema.sdl())
     }
 }
