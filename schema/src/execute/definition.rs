@@ -27,7 +27,7 @@ pub fn of(registry: &Registry, klass: &Klass) -> Json {
             out.insert("timeline".into(), json!({ "at": at }));
         }
     }
-    let own = klass.properties.iter().filter(|p| !p.system && !(klass.standard && p.standard));
+    let own = klass.properties.iter().filter(|p| !(p.system || klass.standard && p.standard));
     let properties: Fields = own.map(|p| (p.name.clone(), property(p))).collect();
     if !properties.is_empty() {
         out.insert("properties".into(), Json::Object(properties));

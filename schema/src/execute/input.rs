@@ -156,7 +156,7 @@ impl<'a> Inputs<'a> {
             // `customer: null` is the plain way to say `customer: {disconnect: true}`.
             Input::Null if end.cardinality == Cardinality::One => out.push(LinkChange::Disconnect { object: None }),
             Input::Null => {}
-            value => self.link_changes(end, klass.as_ref(), ty, value, path, &mut out),
+            value => self.link_changes(klass.as_ref(), ty, value, path, &mut out),
         }
         if end.cardinality == Cardinality::One && out.len() > 1 {
             self.faults.push(
@@ -170,15 +170,7 @@ impl<'a> Inputs<'a> {
         out
     }
 
-    fn link_changes(
-        &mut self,
-        end: &Arc<End>,
-        klass: Option<&Arc<Klass>>,
-        ty: &TypeRef,
-        value: &Input,
-        path: &[String],
-        out: &mut Vec<LinkChange>,
-    ) {
+    fn link_changes(&mut self, klass: Option<&Arc<Klass>>, ty: &TypeRef, value: &Input, path: &[String], out: &mut Vec<LinkChange>) {
         let (Some(input), Input::Object(fields)) = (self.types.input(ty.name()), value) else {
             return;
         };
@@ -188,7 +180,7 @@ impl<'a> Inputs<'a> {
             };
             let path = step(path, name.as_str());
             if let InputMeaning::LinkKlass(klass) = &argument.means {
-                self.link_changes(end, Some(klass), &argument.ty, value, &path, out);
+                self.link_changes(Some(klass), &argument.ty, value, &path, out);
                 continue;
             }
             match (name.as_str(), value) {
@@ -201,10 +193,10 @@ impl<'a> Inputs<'a> {
                 }
                 (_, Input::List(items)) => {
                     for (i, value) in items.iter().enumerate() {
-                        self.link_change(end, klass, &name, &argument.ty, value, &step(&path, i.to_string()), out);
+                        self.link_change(klass, name, &argument.ty, value, &step(&path, i.to_string()), out);
                     }
                 }
-                (_, value) => self.link_change(end, klass, &name, &argument.ty, value, &path, out),
+                (_, value) => self.link_change(klass, name, &argument.ty, value, &path, out),
             }
         }
     }
@@ -215,13 +207,12 @@ impl<'a> Inputs<'a> {
             [only] => self.registry().klass(only).cloned(),
             _ => None,
         };
-        self.link_change(end, klass.as_ref(), verb, ty, value, path, out);
+        self.link_change(klass.as_ref(), verb, ty, value, path, out);
     }
 
     #[allow(clippy::too_many_arguments, reason = "one step of a walk; a struct would only rename them")]
     fn link_change(
         &mut self,
-        end: &Arc<End>,
         klass: Option<&Arc<Klass>>,
         verb: &str,
         ty: &TypeRef,
@@ -246,7 +237,7 @@ impl<'a> Inputs<'a> {
         if !inside.is_empty() {
             for (name, klass, ty, value) in inside {
                 if !value.is_null() {
-                    self.link_change(end, Some(klass), verb, ty, value, &step(path, name.as_str()), out);
+                    self.link_change(Some(klass), verb, ty, value, &step(path, name.as_str()), out);
                 }
             }
             return;

@@ -1,6 +1,7 @@
 //! Runs plans: from a request to the bytes of a response.
 
 pub mod bucket;
+pub mod bulk;
 pub mod change;
 pub mod definition;
 pub mod follow;
@@ -14,6 +15,7 @@ pub mod record;
 pub mod run;
 pub mod subscribe;
 pub mod tape;
+pub mod watch;
 pub mod write;
 
 use bytes::Bytes;
