@@ -345,7 +345,7 @@ fn block(raw: &str) -> String {
         .collect();
     let first = lines.iter().position(|line| !blank(line)).unwrap_or(lines.len());
     lines.drain(..first);
-    while lines.last().is_some_and(|line| blank(line)) {
+    while lines.last().is_some_and(blank) {
         lines.pop();
     }
     lines.join("\n")

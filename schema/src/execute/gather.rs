@@ -14,11 +14,14 @@ use crate::plan::shape::{Fields, From, Shape};
 use crate::plan::site::Site;
 use crate::plan::timeline::Timeline;
 
+/// Objects of a klass that are wanted at a place.
+pub type Objects = (Arc<Site>, Arc<Klass>, IndexSet<Uuid>);
+
 /// What is still to be read.
 pub struct Wanted<'r> {
     registry: &'r Registry,
     /// By place and klass: the ids.
-    pub objects: IndexMap<(usize, String), (Arc<Site>, Arc<Klass>, IndexSet<Uuid>)>,
+    pub objects: IndexMap<(usize, String), Objects>,
     /// By place: the customers.
     pub timelines: IndexMap<usize, (Arc<Timeline>, IndexSet<Uuid>)>,
     /// Records at places where objects may stand.

@@ -13,6 +13,7 @@ pub mod leaf;
 pub mod mutate;
 pub mod record;
 pub mod run;
+mod scalar;
 pub mod subscribe;
 pub mod tape;
 pub mod watch;

@@ -57,7 +57,7 @@ impl<'a> Compiler<'a> {
             InputMeaning::Not => Ok(Filter::Not(Box::new(self.filter(klass, inner, value)?))),
             InputMeaning::Target(target) => self.target(klass, field, target, value),
             InputMeaning::ToOne(end, far) => self.related(end, far, Quantifier::Some, inner, value),
-            InputMeaning::ToMany(end, far) => self.to_many(end, far, inner, value),
+            InputMeaning::ToMany(end, far) => self.quantified(end, far, inner, value),
             InputMeaning::LinkFilter | InputMeaning::FarFilter => self.filter(klass, inner, value),
             other => Err(Error::internal(format!("{other:?} has no place in a filter"))),
         }
@@ -114,7 +114,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// `{some: {…}, every: {…}, none: {…}, count: {…}}`
-    fn to_many(&mut self, end: &Arc<End>, far: &Arc<Klass>, ty: &str, value: &Input) -> Result<Filter, Error> {
+    fn quantified(&mut self, end: &Arc<End>, far: &Arc<Klass>, ty: &str, value: &Input) -> Result<Filter, Error> {
         let Input::Object(given) = value else {
             return Err(null_operand(ty));
         };

@@ -17,12 +17,15 @@ pub mod order;
 pub mod page;
 pub mod record;
 pub mod root;
+pub mod scalar;
 pub mod select;
 pub mod shape;
 pub mod site;
 pub mod stored;
 pub mod timeline;
 
+#[cfg(test)]
+mod coerce_tests;
 #[cfg(test)]
 mod tests;
 

@@ -187,7 +187,7 @@ impl<'a> Compiler<'a> {
                 pieces.push(TitlePiece::Text(text.to_owned()));
             }
             if let Some(property) = klass.property(name)
-                && !(property.sensitive && !self.ground.sees_sensitive)
+                && (!property.sensitive || self.ground.sees_sensitive)
             {
                 pieces.extend(self.title_piece(property, &klass, outputs));
             }

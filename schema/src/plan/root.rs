@@ -179,55 +179,49 @@ fn root<'a>(ground: &'a Ground<'a>, document: &'a Arc<Document>, asked: &Asked<'
 impl<'a> Compiler<'a> {
     /// `order(id:)`, `order(externalId:)`, …: exactly one key.
     fn by_key(&mut self, klass: &Arc<Klass>, asked: &Asked<'a>) -> Result<(Read, Shape, Cost), Error> {
-        let mut found = Vec::new();
-        let mut known = Vec::new();
-        for argument in &asked.field.args {
-            let key: Box<dyn Fn(&mut Self) -> Result<Key, Error>> = match &argument.means {
-                InputMeaning::Key(property) => {
-                    known.push(argument.name.as_str());
-                    let Some(input) = asked.arguments.given(&argument.name) else {
-                        continue;
-                    };
-                    Box::new(move |this| {
-                        Ok(match property.kind {
-                            Kind::Id => {
-                                let fit = Fit::Id(klass.id_prefix.clone(), klass.legal.type_name.clone());
-                                Key::Id(this.operand(input, &fit)?)
-                            }
-                            Kind::Phone => Key::Unique(property.clone(), this.operand(input, &Fit::Phone)?),
-                            Kind::Decimal | Kind::Money => Key::Unique(property.clone(), this.operand(input, &Fit::Decimal)?),
-                            _ => Key::Unique(property.clone(), this.operand(input, &Fit::As)?),
-                        })
-                    })
-                }
-                InputMeaning::ContactKey(kind) => {
-                    known.push(argument.name.as_str());
-                    let Some(input) = asked.arguments.given(&argument.name) else {
-                        continue;
-                    };
-                    let fit = match kind {
-                        ContactKind::Email => Fit::Lower,
-                        ContactKind::Phone => Fit::Phone,
-                        ContactKind::ExternalId => Fit::As,
-                    };
-                    Box::new(move |this| Ok(Key::Contact(*kind, this.operand(input, &fit)?)))
-                }
-                _ => continue,
-            };
-            found.push(key);
-        }
-        let [key] = found.as_slice() else {
+        let known = asked
+            .field
+            .args
+            .iter()
+            .filter(|argument| matches!(argument.means, InputMeaning::Key(_) | InputMeaning::ContactKey(_)));
+        let given: Vec<_> = known
+            .clone()
+            .filter_map(|argument| Some((argument, asked.arguments.given(&argument.name)?)))
+            .collect();
+        let [(argument, input)] = given.as_slice() else {
             return Err(Error::bad(format!(
                 "say which {} by exactly one of {}; {} given.",
                 klass.legal.field,
-                known.join(", "),
-                match found.len() {
+                known.map(|argument| argument.name.as_str()).collect::<Vec<_>>().join(", "),
+                match given.len() {
                     0 => "none was".to_owned(),
                     n => format!("{n} were"),
                 }
             )));
         };
-        let key = key(self)?;
+        let key = match &argument.means {
+            InputMeaning::Key(property) if property.kind == Kind::Id => {
+                let fit = Fit::Id(klass.id_prefix.clone(), klass.legal.type_name.clone());
+                Key::Id(self.operand(input, &fit)?)
+            }
+            InputMeaning::Key(property) => {
+                let fit = match property.kind {
+                    Kind::Phone => Fit::Phone,
+                    Kind::Decimal | Kind::Money => Fit::Decimal,
+                    _ => Fit::As,
+                };
+                Key::Unique(property.clone(), self.operand(input, &fit)?)
+            }
+            InputMeaning::ContactKey(kind) => {
+                let fit = match kind {
+                    ContactKind::Email => Fit::Lower,
+                    ContactKind::Phone => Fit::Phone,
+                    ContactKind::ExternalId => Fit::As,
+                };
+                Key::Contact(*kind, self.operand(input, &fit)?)
+            }
+            other => return Err(Error::internal(format!("{other:?} is no key"))),
+        };
         let deleted = asked
             .arguments
             .given("withDeleted")

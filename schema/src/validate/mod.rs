@@ -5,6 +5,9 @@
 mod merge;
 mod values;
 
+#[cfg(test)]
+mod tests;
+
 use async_graphql_parser::types::{ExecutableDocument, OperationType};
 
 use crate::error::Error;
