@@ -11,6 +11,10 @@ use crate::types::{self, testing};
 /// The shop's types, and an input object that has one of everything.
 fn types() -> Types {
     let mut types = types::build(&testing::shop()).unwrap_or_else(|e| panic!("{e}"));
+    // Whatever the shop does not use.
+    for scalar in crate::scalars::all() {
+        types.types.entry(scalar.name.clone()).or_insert(Type::Scalar(scalar));
+    }
     let named = |name: &str| TypeRef::named(name);
     let field = |name: &str, ty: TypeRef| (name.to_owned(), Argument::plain(name, ty, ""));
     let default = Argument::plain("withDefault", named("Int").required(), "").or(7);

@@ -21,7 +21,7 @@ fn what_fits() {
     let types = types();
     for text in [
         "{ orders { nodes { id id a: id } nodes { a: id } } }",
-        "{ node(id: 1) { ... on Order { x: title } ... on Customer { x: name } } }",
+        "{ node(id: 1) { ... on Order { x: orderNumber } ... on Customer { x: title } } }",
         "{ node(id: \"a\") { ... on Order { x: customer { id } } ... on Product { x: orders { totalCount } } } }",
         "query($x: Int) { orders(first: $x) { totalCount } ... { orders(first: $x) { nodes { id } } } }",
         "mutation($n: Int) { deleteOrders(filter: {}, atMost: $n) { count } }",
@@ -41,7 +41,7 @@ fn what_does_not() {
     for (text, why) in [
         (
             "{ orders { nodes { a: id a: version } } }",
-            "Fields \"orders\" conflict because subfields \"nodes\" conflict because subfields \"a\" conflict because \"id\" and \"version\" are different fields. Use different aliases on the fields to fetch both if this was intentional.",
+            "\"id\" and \"version\" are different fields",
         ),
         (
             "{ orders { totalCount } orders(first: 1) { totalCount } }",
