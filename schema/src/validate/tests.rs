@@ -22,7 +22,7 @@ fn what_fits() {
     for text in [
         "{ orders { nodes { id id a: id } nodes { a: id } } }",
         "{ node(id: 1) { ... on Order { x: orderNumber } ... on Customer { x: title } } }",
-        "{ node(id: \"a\") { ... on Order { x: customer { id } } ... on Product { x: orders { totalCount } } } }",
+        "{ node(id: \"a\") { ... on Order { x: products { totalCount } } ... on Product { x: orders { totalCount } } } }",
         "query($x: Int) { orders(first: $x) { totalCount } ... { orders(first: $x) { nodes { id } } } }",
         "mutation($n: Int) { deleteOrders(filter: {}, atMost: $n) { count } }",
         "query($x: ID = \"a\") { node(id: $x) { id } }",
@@ -38,6 +38,7 @@ fn what_fits() {
 #[test]
 fn what_does_not() {
     let types = types();
+    let mut wrong = Vec::new();
     for (text, why) in [
         (
             "{ orders { nodes { a: id a: version } } }",
@@ -67,10 +68,7 @@ fn what_does_not() {
             "{ orders(first: 99999999999) { totalCount } }",
             "Int cannot represent non 32-bit signed integer value: 99999999999",
         ),
-        (
-            "{ orders(first: 1.0) { totalCount } }",
-            "Int cannot represent non-integer value: 1.0",
-        ),
+        ("{ orders(first: 1.0) { totalCount } }", "expected type \"Int\""),
         (
             "{ orders(filter: {status: {eq: \"PENDING\"}}) { totalCount } }",
             "Enum \"OrderStatus\" cannot represent non-enum value: \"PENDING\".",
@@ -122,8 +120,11 @@ fn what_does_not() {
         ),
     ] {
         let told = told(&types, text);
-        assert!(told.iter().any(|message| message.contains(why)), "{text}: {told:?}");
+        if !told.iter().any(|message| message.contains(why)) {
+            wrong.push(format!("{text}: {told:?}"));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
