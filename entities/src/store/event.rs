@@ -749,9 +749,9 @@ pub(crate) async fn append(tx: &Tx, org: OrgId, actor: &str, at: DateTime<Utc>, 
                 Dialect::Sqlite => id.simple().to_string(),
             };
             let image = |image: &Option<Map<String, Json>>| match (image, dialect) {
-                (None, _) => Json::Null,
-                (Some(map), Dialect::Postgres) => Json::Object(map.clone()),
-                (Some(map), Dialect::Sqlite) => Json::String(Json::Object(map.clone()).to_string()),
+                (Some(map), Dialect::Sqlite) => Json::String(text_of(map)),
+                // On Postgres they go beside the rows; see `images`.
+                _ => Json::Null,
             };
             let changed = Json::from(event.changed.clone());
             Json::Array(vec![
@@ -780,14 +780,32 @@ pub(crate) async fn append(tx: &Tx, org: OrgId, actor: &str, at: DateTime<Utc>, 
     }
 }
 
+/// A row's image as JSON text.
+fn text_of(map: &Map<String, Json>) -> String {
+    // Maps of strings to JSON can always be written.
+    serde_json::to_string(map).unwrap_or_default()
+}
+
+/// The images before and after of all events, each as JSON text (empty: none): taken apart once, where they are stored.
+fn images(events: &[NewEvent]) -> [Bound; 2] {
+    let list = |image: fn(&NewEvent) -> &Option<Map<String, Json>>| {
+        let texts: Vec<Bound> = events
+            .iter()
+            .map(|event| Bound::String(Some(image(event).as_ref().map(text_of).unwrap_or_default())))
+            .collect();
+        Bound::Array(sea_orm::sea_query::ArrayType::String, Some(Box::new(texts)))
+    };
+    [list(|event| &event.before), list(|event| &event.after)]
+}
+
 /// One stream, one statement: its counter, then its events with their numbers.
 const APPEND_ONE: &str = "with head as (insert into stream_head (org_id, stream, seq, xid) values ($1, $2, $3, pg_current_xact_id()) \
       on conflict (org_id, stream) do update set seq = stream_head.seq + excluded.seq, xid = greatest(stream_head.xid, excluded.xid) \
       returning seq, xid), \
     put as (insert into event (org_id, stream, seq, xid, id, klass, object_id, op, actor, at, cause, depth, changed, before, after) \
       select $1, r->>0, h.seq - $3 + (r->>1)::bigint, h.xid, (r->>2)::uuid, r->>3, (r->>4)::uuid, r->>5, $5, $6, (r->>6)::uuid, (r->>7)::int, \
-        r->8, nullif(r->9, 'null'), nullif(r->10, 'null') \
-      from jsonb_array_elements($4) with ordinality as t(r, i), head h order by i) \
+        r->8, nullif(b, '')::jsonb, nullif(a, '')::jsonb \
+      from rows from (jsonb_array_elements($4), unnest($7::text[]), unnest($8::text[])) with ordinality as t(r, b, a, i), head h order by i) \
     select $2, seq, xid::text::bigint, pg_snapshot_xmin(pg_current_snapshot())::text::bigint, \
       (select klass_version from org where id = $1) from head";
 
@@ -801,8 +819,8 @@ const RAISE_MANY: &str = "insert into stream_head (org_id, stream, seq, xid) \
 const APPEND_MANY: &str = "with raised as (update stream_head set xid = $5::text::xid8 where org_id = $1 and stream = any($6) and xid < $5::text::xid8), \
     put as (insert into event (org_id, stream, seq, xid, id, klass, object_id, op, actor, at, cause, depth, changed, before, after) \
       select $1, r->>0, (r->>1)::bigint, $5::text::xid8, (r->>2)::uuid, r->>3, (r->>4)::uuid, r->>5, $3, $4, (r->>6)::uuid, (r->>7)::int, \
-        r->8, nullif(r->9, 'null'), nullif(r->10, 'null') \
-      from jsonb_array_elements($2) with ordinality as t(r, i) order by i) \
+        r->8, nullif(b, '')::jsonb, nullif(a, '')::jsonb \
+      from rows from (jsonb_array_elements($2), unnest($7::text[]), unnest($8::text[])) with ordinality as t(r, b, a, i) order by i) \
     select pg_snapshot_xmin(pg_current_snapshot())::text::bigint, (select klass_version from org where id = $1)";
 
 #[allow(clippy::too_many_arguments, reason = "the two halves of one function")]
@@ -821,6 +839,7 @@ async fn append_postgres(
         .iter()
         .filter_map(|pair| Some((pair[0].as_str()?.to_string(), pair[1].as_i64()?)))
         .collect();
+    let [before, after] = images(events);
     let missing = || StoreError::Corrupt("events without a head".into());
     let mut heads = HashMap::new();
     let (key, horizon, klass_version): (i64, i64, Option<i64>);
@@ -832,6 +851,8 @@ async fn append_postgres(
             json(rows),
             actor.into(),
             Bound::ChronoDateTimeUtc(Some(at)),
+            before,
+            after,
         ];
         let row = tx.query_one(APPEND_ONE, values).await?.ok_or_else(missing)?;
         heads.insert(get::<String>(&row, 0)?, get::<i64>(&row, 1)?);
@@ -853,6 +874,8 @@ async fn append_postgres(
             Bound::ChronoDateTimeUtc(Some(at)),
             highest.to_string().into(),
             texts(Dialect::Postgres, counts.keys().map(String::as_str)),
+            before,
+            after,
         ];
         let row = tx.query_one(APPEND_MANY, values).await?.ok_or_else(missing)?;
         (key, horizon, klass_version) = (highest, get(&row, 0)?, get(&row, 1)?);
