@@ -114,7 +114,8 @@ impl Builder<'_> {
                 klass.plural
             ),
         );
-        let mut values = IndexMap::new();
+        keys.fields.reserve(klass.properties.len());
+        let mut values = IndexMap::with_capacity(klass.properties.len());
         let mut put = |name: String, ty: TypeRef, text: super::Text, key: EnumMeaning, field: Meaning, deprecated: Option<super::Text>| {
             if keys.fields.contains_key(&name) {
                 return;

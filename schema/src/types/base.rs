@@ -6,7 +6,7 @@ use klio_entities::klass::filter::Op;
 use klio_entities::klass::query::Bucket;
 
 use super::kinds::{equality, is_null};
-use super::model::{Argument, EnumMeaning, EnumType, EnumValue, Field, InputMeaning, InputType, Meaning, ObjectType, Type};
+use super::model::{Argument, EnumMeaning, EnumType, EnumValue, Field, InputMeaning, InputType, Meaning, ObjectType, Text, Type};
 use super::{Builder, Root, input, list, list_req, object, req, t};
 
 /// Kinds with an order whose operands have a scalar of their own: the scalar, and whether its filter tells `between`.
@@ -418,38 +418,43 @@ impl Builder<'_> {
     }
 }
 
-/// The fields that an object of any klass has, as an interface tells them; an object type's own fields carry the meanings.
-fn common_fields() -> Vec<Field> {
-    let rows = [
-        ("id", req("ID"), "Its id."),
-        ("externalId", t("String"), "Its key in other systems, unique within its klass."),
-        (
-            "version",
-            req("Int"),
-            "Rises by one with each write; give it to an update to be refused when another wrote meanwhile.",
-        ),
-        ("createdAt", req("DateTime"), "When it was made."),
-        ("createdBy", t("Actor"), "Who made it."),
-        ("updatedAt", req("DateTime"), "When it was last written."),
-        ("updatedBy", t("Actor"), "Who last wrote it."),
-        ("deletedAt", t("DateTime"), "When it was deleted; it can be restored."),
-        (
-            "importedAt",
-            t("DateTime"),
-            "When it was brought in from another system, if it was.",
-        ),
-        ("tags", list_req("String"), "Labels."),
-        ("klass", req("Klass"), "Its klass."),
-        ("title", req("String"), "How it is named for people."),
-    ];
-    rows.into_iter()
-        .map(|(name, ty, text)| Field::new(name, ty, Meaning::Record(name), text))
-        .collect()
+/// What an object of any klass has: name, type, whether it is never null, what it is.
+const COMMON: [(&str, &str, bool, &str); 12] = [
+    ("id", "ID", true, "Its id."),
+    ("externalId", "String", false, "Its key in other systems, unique within its klass."),
+    (
+        "version",
+        "Int",
+        true,
+        "Rises by one with each write; give it to an update to be refused when another wrote meanwhile.",
+    ),
+    ("createdAt", "DateTime", true, "When it was made."),
+    ("createdBy", "Actor", false, "Who made it."),
+    ("updatedAt", "DateTime", true, "When it was last written."),
+    ("updatedBy", "Actor", false, "Who last wrote it."),
+    ("deletedAt", "DateTime", false, "When it was deleted; it can be restored."),
+    (
+        "importedAt",
+        "DateTime",
+        false,
+        "When it was brought in from another system, if it was.",
+    ),
+    ("tags", "String", true, "Labels."),
+    ("klass", "Klass", true, "Its klass."),
+    ("title", "String", true, "How it is named for people."),
+];
+
+/// The same as fields of an interface; an object type's own fields carry the meanings.
+fn common_fields() -> impl Iterator<Item = Field> {
+    COMMON.into_iter().map(|(name, ty, required, text)| {
+        let ty = if name == "tags" { list(ty) } else { t(ty) };
+        Field::new(name, if required { ty.required() } else { ty }, Meaning::Record(name), text)
+    })
 }
 
 /// The description of a system property.
-pub(super) fn common_text(name: &str) -> Option<super::Text> {
-    common_fields().into_iter().find(|f| f.name == name).and_then(|f| f.description)
+pub(super) fn common_text(name: &str) -> Option<Text> {
+    COMMON.iter().find(|row| row.0 == name).map(|row| Text::Borrowed(row.3))
 }
 
 /// `hasAny hasAll hasNone isNull` with operands of one type.

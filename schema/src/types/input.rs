@@ -23,6 +23,8 @@ impl Builder<'_> {
             Some(klass),
             format!("Changes to an object of klass `{}`: what is absent stays, null clears.", klass.name),
         );
+        create.fields.reserve(klass.properties.len() + klass.ends.len());
+        update.fields.reserve(klass.properties.len() + klass.ends.len());
         for property in &klass.properties {
             if property.writable == Writable::Never {
                 continue;

@@ -4,10 +4,11 @@
 //! schema has), `kinds` (from a property's kind to types), `object`, `aggregate`, `filter`, `input`, `roots` (what a klass adds),
 //! `timeline`, `record` (klass definitions and other records), [`emit`] (into async-graphql, whole), `excerpt` (what a document needs).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use indexmap::map::Entry;
 use klio_entities::klass::relationship::Cardinality;
 use klio_entities::klass::{End, Fault, Faults, Klass, Property, Registry};
 
@@ -90,7 +91,7 @@ enum Root {
 impl<'r> Builder<'r> {
     fn new(registry: &'r Arc<Registry>) -> Self {
         let klasses = registry.klasses.len();
-        Self {
+        let mut made = Self {
             registry,
             types: IndexMap::with_capacity(128 + 40 * klasses),
             owners: HashMap::with_capacity(128 + 40 * klasses),
@@ -106,7 +107,11 @@ impl<'r> Builder<'r> {
                 "What can be listened to. Every stream goes on from a `Cursor` and says `RESYNC` where it cannot.",
             ),
             owner: Owner::BuiltIn,
-        }
+        };
+        made.query.fields.reserve(8 + 2 * klasses);
+        made.mutation.fields.reserve(8 + 14 * klasses);
+        made.subscription.fields.reserve(8 + klasses);
+        made
     }
 
     /// Everything that a klass brings.
@@ -236,19 +241,21 @@ impl<'r> Builder<'r> {
 
     /// Puts a field into an object type; a name taken already is a fault that names both.
     fn put(&mut self, into: &mut ObjectType, field: Field) {
-        if into.fields.contains_key(&field.name) {
-            self.taken(&into.name, &field.name);
-        } else {
-            into.fields.insert(field.name.clone(), field);
+        match into.fields.entry(field.name.clone()) {
+            Entry::Vacant(place) => {
+                place.insert(field);
+            }
+            Entry::Occupied(_) => self.taken(&into.name, &field.name),
         }
     }
 
     /// As [`Self::put`], for inputs.
     fn put_input(&mut self, into: &mut InputType, field: Argument) {
-        if into.fields.contains_key(&field.name) {
-            self.taken(&into.name, &field.name);
-        } else {
-            into.fields.insert(field.name.clone(), field);
+        match into.fields.entry(field.name.clone()) {
+            Entry::Vacant(place) => {
+                place.insert(field);
+            }
+            Entry::Occupied(_) => self.taken(&into.name, &field.name),
         }
     }
 
@@ -275,40 +282,38 @@ impl<'r> Builder<'r> {
 /// Takes out what nothing refers to: operator inputs of kinds that no klass uses, links to klasses at no one's end. `KObject`
 /// stays, so that a client's fragment on it is valid in an org that has no klass of its own yet.
 fn prune(types: &mut IndexMap<String, Type>) {
-    loop {
-        let mut used: HashSet<&str> = HashSet::with_capacity(types.len());
-        used.extend([
-            "Query",
-            "Mutation",
-            "Subscription",
-            "KObject",
-            "ID",
-            "String",
-            "Int",
-            "Float",
-            "Boolean",
-        ]);
-        for ty in types.values() {
-            match ty {
-                Type::Object(it) => {
-                    used.extend(it.implements.iter().map(String::as_str));
-                    for field in it.fields.values() {
-                        used.insert(field.ty.name());
-                        used.extend(field.args.iter().map(|a| a.ty.name()));
-                    }
-                }
-                Type::Union(it) => used.extend(it.members.iter().map(String::as_str)),
-                // What refers only to itself is not used.
-                Type::Input(it) => used.extend(it.fields.values().map(|f| f.ty.name()).filter(|name| *name != it.name)),
-                Type::Enum(_) | Type::Scalar(_) => {}
-            }
+    let mut reached = vec![false; types.len()];
+    let mut todo = Vec::with_capacity(types.len());
+    let reach = |name: &str, reached: &mut Vec<bool>, todo: &mut Vec<usize>| {
+        if let Some(i) = types.get_index_of(name)
+            && !std::mem::replace(&mut reached[i], true)
+        {
+            todo.push(i);
         }
-        let unused: HashSet<String> = types.keys().filter(|name| !used.contains(name.as_str())).cloned().collect();
-        if unused.is_empty() {
-            return;
-        }
-        types.retain(|name, _| !unused.contains(name));
+    };
+    for name in ["Query", "Mutation", "Subscription", "KObject"]
+        .into_iter()
+        .chain(crate::scalars::BUILT_IN.iter().map(|row| row.0))
+    {
+        reach(name, &mut reached, &mut todo);
     }
+    while let Some(i) = todo.pop() {
+        let mut see = |name: &str| reach(name, &mut reached, &mut todo);
+        match &types[i] {
+            Type::Object(it) => {
+                it.implements.iter().for_each(|name| see(name));
+                for field in it.fields.values() {
+                    see(field.ty.name());
+                    field.args.iter().for_each(|arg| see(arg.ty.name()));
+                }
+            }
+            Type::Union(it) => it.members.iter().for_each(|name| see(name)),
+            Type::Input(it) => it.fields.values().for_each(|field| see(field.ty.name())),
+            Type::Enum(_) | Type::Scalar(_) => {}
+        }
+    }
+    let mut reached = reached.into_iter();
+    types.retain(|_, _| reached.next().unwrap_or(true));
 }
 
 fn capital(owner: &Owner) -> String {

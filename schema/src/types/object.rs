@@ -18,6 +18,7 @@ impl Builder<'_> {
         };
         let mut out = object(name, about);
         out.klass = Some(Arc::clone(klass));
+        out.fields.reserve(klass.properties.len() + klass.ends.len() + 3);
         out.implements = vec!["Node".into(), "Object".into()];
         if !klass.standard {
             out.implements.push("KObject".into());
