@@ -138,7 +138,7 @@ pub(super) fn follow(writer: &mut Writer<'_>, near: &mut Scope, through: &[Arc<E
         };
         let alias = writer.table_alias();
         let mut on = vec![format!("{alias}.\"id\" = {here}")];
-        on.extend(visible(writer, &klass, &alias, false));
+        on.extend(visible(writer, &klass, &alias, false, true));
         near.joins
             .push(format!("left join {} {alias} on {}", writer.table(&klass.table), all(&on)));
         at = Some(Scope::over(writer, &klass, alias, String::new(), true));

@@ -36,12 +36,14 @@ impl Scope {
     pub fn table(writer: &mut Writer<'_>, klass: &Arc<Klass>, deleted: bool) -> Self {
         let alias = writer.table_alias();
         let from = format!("{} {alias}", writer.table(&klass.table));
-        Self::over(writer, klass, alias, from, deleted)
+        let mut scope = Self::over(writer, klass, alias, from, deleted);
+        scope.conditions = visible(writer, klass, &scope.alias, deleted, false);
+        scope
     }
 
-    /// A klass's table that stands in a `from` made elsewhere.
+    /// A klass's table that stands in a `from` made elsewhere, reached from another object.
     pub fn over(writer: &Writer<'_>, klass: &Arc<Klass>, alias: String, from: String, deleted: bool) -> Self {
-        let conditions = visible(writer, klass, &alias, deleted);
+        let conditions = visible(writer, klass, &alias, deleted, true);
         Self {
             klass: klass.clone(),
             alias,
@@ -144,11 +146,13 @@ impl Scope {
     }
 }
 
-/// The conditions under which an object of a klass may be seen at all.
-pub(super) fn visible(writer: &Writer<'_>, klass: &Klass, alias: &str, deleted: bool) -> Vec<String> {
+/// The conditions under which an object of a klass may be seen at all. `reached`: it is found from another object, by id or link.
+pub(super) fn visible(writer: &Writer<'_>, klass: &Klass, alias: &str, deleted: bool, reached: bool) -> Vec<String> {
     let mut out = Vec::with_capacity(2);
     if klass.table.shared {
-        out.push(format!("{alias}.\"org_id\" = {}", writer.org()));
+        // SQLite, without statistics, would rather walk all of the org's objects in the order that is wanted; `+` keeps it to the link.
+        let plus = if reached && !writer.postgres() { "+" } else { "" };
+        out.push(format!("{plus}{alias}.\"org_id\" = {}", writer.org()));
     }
     if !deleted {
         out.push(format!("{alias}.\"deleted_at\" is null"));

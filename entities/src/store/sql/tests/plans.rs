@@ -250,6 +250,21 @@ async fn indexes_serve_the_obvious_shapes() {
             &["customer_created_at_idx", "customer_id"],
         )
         .await;
+        // Shared tables hold all of an org's objects under one prefix: those of one object are found by the link, not among all.
+        let newest = page(c).limit(3).order(vec![desc(c, "createdAt")]).outputs(vec![value(c, "name")]).0;
+        let watched = page(c).limit(3).outputs(vec![value(c, "name")]).0;
+        let user = s.registry.klass("user").unwrap().clone();
+        for (from, legal, inner, index) in [
+            (&s.company, "customers", newest, "customer_company_id_idx"),
+            (&user, "watchedCustomers", watched, "customer_watchers_to_id_idx"),
+        ] {
+            let many = Output::Many {
+                end: end(from, legal),
+                page: Box::new(inner),
+            };
+            let plan = s.plan(&page(from).limit(20).outputs(vec![many]).read(), &[]).await;
+            assert!(plan.contains(index), "{legal}: no {index}\n{plan}");
+        }
         let related = Filter::Related {
             end: end(o, "products"),
             klass: s.product.clone(),

@@ -48,9 +48,9 @@ fn one_object_with_what_hangs_on_it() {
         1: Org as Id
         2: Arg(0) as Id"#]],
         expect![[r#"
-        select json_array(hex(t1."id"), case when t1."total" is not null then json_array(t1."total", t1."total_currency") end, (select json_array(t2."name", t2x."tier") from "customer" t2 left join "org_shop__customer_extension" t2x on t2x."id" = t2."id" where t2."id" = t1."customer_id" and t2."org_id" = ?1 and t2."deleted_at" is null)) from "org_shop__order" t1 where t1."deleted_at" is null and t1."id" = ?2 limit 1
-        1: Org as Id
-        2: Arg(0) as Id"#]],
+            select json_array(hex(t1."id"), case when t1."total" is not null then json_array(t1."total", t1."total_currency") end, (select json_array(t2."name", t2x."tier") from "customer" t2 left join "org_shop__customer_extension" t2x on t2x."id" = t2."id" where t2."id" = t1."customer_id" and +t2."org_id" = ?1 and t2."deleted_at" is null)) from "org_shop__order" t1 where t1."deleted_at" is null and t1."id" = ?2 limit 1
+            1: Org as Id
+            2: Arg(0) as Id"#]],
     );
 }
 
@@ -140,12 +140,12 @@ fn a_page_with_an_order_a_filter_and_a_position() {
         5: Arg(1) as Integer
         6: Arg(2) as Id"#]],
         expect![[r#"
-        select json_array((select json_group_array(json_array(p1."number", json_array((select json_group_array(json_array(p2."name", p2."l.quantity", json_array(p2."k1", hex(p2."k2")))) from (select t4."name" as "name", t4l."quantity" as "l.quantity", t4."name" as "k1", t4."id" as "k2" from "org_shop__order_products" t4l join "org_shop__product" t4 on t4."id" = t4l."to_id" where t4l."from_id" = p1."id" and t4."deleted_at" is null order by t4."name" nulls last, t4."id" limit 4) p2), (select count(*) from "org_shop__order_products" t5l join "org_shop__product" t5 on t5."id" = t5l."to_id" where t5l."from_id" = p1."id" and t5."deleted_at" is null), null, json_array()), json_array(p1."k1", p1."k2", hex(p1."k3")))) from (select t1."number" as "number", t1."id" as "id", t3x."tier" as "k1", t1."serial" as "k2", t1."id" as "k3" from "org_shop__order" t1 left join "customer" t3 on t3."id" = t1."customer_id" and t3."org_id" = ?1 and t3."deleted_at" is null left join "org_shop__customer_extension" t3x on t3x."id" = t3."id" where t1."deleted_at" is null and t1."status" in (select value from json_each(?2)) and not exists (select 1 from "org_shop__order_products" t2l join "org_shop__product" t2 on t2."id" = t2l."to_id" where t2l."from_id" = t1."id" and t2."deleted_at" is null and instr(fold(t2."name"), fold(?3)) > 0 and t2l."quantity" > ?4) and (t3x."tier" is null and (t1."serial" > ?5 or t1."serial" = ?5 and t1."id" > ?6)) order by t3x."tier" desc, t1."serial", t1."id" limit 101) p1), null, null, json_array())
-        1: Org as Id
-        2: Const(List([String("done"), String("pending")])) as List(Text)
-        3: Const(String("tea")) as Text
-        4: Arg(0) as Integer
-        5: Arg(1) as Integer
-        6: Arg(2) as Id"#]],
+            select json_array((select json_group_array(json_array(p1."number", json_array((select json_group_array(json_array(p2."name", p2."l.quantity", json_array(p2."k1", hex(p2."k2")))) from (select t4."name" as "name", t4l."quantity" as "l.quantity", t4."name" as "k1", t4."id" as "k2" from "org_shop__order_products" t4l join "org_shop__product" t4 on t4."id" = t4l."to_id" where t4l."from_id" = p1."id" and t4."deleted_at" is null order by t4."name" nulls last, t4."id" limit 4) p2), (select count(*) from "org_shop__order_products" t5l join "org_shop__product" t5 on t5."id" = t5l."to_id" where t5l."from_id" = p1."id" and t5."deleted_at" is null), null, json_array()), json_array(p1."k1", p1."k2", hex(p1."k3")))) from (select t1."number" as "number", t1."id" as "id", t3x."tier" as "k1", t1."serial" as "k2", t1."id" as "k3" from "org_shop__order" t1 left join "customer" t3 on t3."id" = t1."customer_id" and +t3."org_id" = ?1 and t3."deleted_at" is null left join "org_shop__customer_extension" t3x on t3x."id" = t3."id" where t1."deleted_at" is null and t1."status" in (select value from json_each(?2)) and not exists (select 1 from "org_shop__order_products" t2l join "org_shop__product" t2 on t2."id" = t2l."to_id" where t2l."from_id" = t1."id" and t2."deleted_at" is null and instr(fold(t2."name"), fold(?3)) > 0 and t2l."quantity" > ?4) and (t3x."tier" is null and (t1."serial" > ?5 or t1."serial" = ?5 and t1."id" > ?6)) order by t3x."tier" desc, t1."serial", t1."id" limit 101) p1), null, null, json_array())
+            1: Org as Id
+            2: Const(List([String("done"), String("pending")])) as List(Text)
+            3: Const(String("tea")) as Text
+            4: Arg(0) as Integer
+            5: Arg(1) as Integer
+            6: Arg(2) as Id"#]],
     );
 }
