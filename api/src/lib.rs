@@ -23,6 +23,7 @@ pub mod config;
 pub mod demo;
 pub mod http;
 pub mod import;
+pub mod klasses;
 pub mod logs;
 pub mod metrics;
 pub mod params;

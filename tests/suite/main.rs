@@ -6,4 +6,5 @@ mod door;
 mod house;
 mod isolation;
 mod klass_under_load;
+mod retail;
 mod sockets;

@@ -8,12 +8,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, SubsecRound, Utc};
-use klio_entities::klass::change::KlassChange;
-use klio_entities::klass::{Actor, OrgId, Role, read};
-use klio_entities::store::klasses::ChangeOptions;
+use klio_entities::klass::{Actor, OrgId, Role};
 use klio_entities::store::{Store, StoreError, token};
 use klio_entities::tables::import_progress;
 use sea_orm::{ActiveValue, EntityTrait};
+
+use crate::klasses;
 
 pub mod chance;
 pub mod fill;
@@ -86,7 +86,7 @@ pub async fn prepare(store: &Store, folder: &Path) -> Result<Demo, DemoError> {
     let filled = match progress(store, org).await? {
         import_progress::Model { finished_at: Some(_), .. } => Vec::new(),
         begun => {
-            let registry = klasses(store, &actor).await?;
+            let registry = klasses::define(store, &actor, KLASSES).await?;
             let counts = fill::fill(store, &actor, &registry, begun.created_at).await?;
             let done = import_progress::ActiveModel {
                 finished_at: ActiveValue::Set(Some(Utc::now())),
@@ -130,19 +130,6 @@ async fn progress(store: &Store, org: OrgId) -> Result<import_progress::Model, D
         .exec_without_returning(store.connection())
         .await?;
     Ok(begun)
-}
-
-async fn klasses(store: &Store, actor: &Actor) -> Result<std::sync::Arc<klio_entities::klass::Registry>, DemoError> {
-    let mut changes = Vec::with_capacity(KLASSES.len());
-    for text in KLASSES {
-        let definition = read::from_toml(text).map_err(|faults| DemoError::Fault(faults.to_string()))?;
-        changes.push(KlassChange::Define(definition));
-    }
-    let options = ChangeOptions {
-        extra_check: Some(&klio_schema::names::check),
-        ..ChangeOptions::default()
-    };
-    Ok(store.change_klasses(actor, changes, options).await?.registry)
 }
 
 /// The token in the file if it still opens the org; else a new one, left there for its owner alone.

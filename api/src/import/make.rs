@@ -52,8 +52,8 @@ pub struct Wishes {
     pub wishes: Vec<Wish>,
     /// What is wrong; objects with flaws are not among the wishes, nor is what stands below them.
     pub flaws: Vec<Flaw>,
-    /// How many objects are lost with those that have flaws, they themselves included.
-    pub lost: usize,
+    /// The klasses of the objects that are lost: of those that have flaws, and of what stands below them.
+    pub lost: Vec<String>,
 }
 
 /// Makes the wishes of a record.
@@ -167,7 +167,7 @@ fn level(level_: &Level, scope: &Scope<'_>, above: Option<&Above>, place: String
         }
         _ => {
             out.flaws.append(&mut flaws);
-            out.lost += 1;
+            out.lost.push(level_.klass.name.clone());
             None
         }
     };
@@ -199,7 +199,8 @@ fn level(level_: &Level, scope: &Scope<'_>, above: Option<&Above>, place: String
                     // Its parent is not to be had. Ordinals count on all the same, so that they never depend on what is wrong.
                     let mut lost = Wishes::default();
                     level(child, &scope, None, place, &mut lost, next);
-                    out.lost += lost.wishes.len() + lost.lost;
+                    out.lost.extend(lost.wishes.iter().map(|wish| wish.object.klass.name.clone()));
+                    out.lost.extend(lost.lost);
                 }
             }
         };
@@ -208,7 +209,7 @@ fn level(level_: &Level, scope: &Scope<'_>, above: Option<&Above>, place: String
             Json::Object(records) => records.iter().enumerate().for_each(|(i, (key, record))| each(record, Some(key), i)),
             Json::Null => {}
             other => {
-                out.lost += 1;
+                out.lost.push(child.klass.name.clone());
                 out.flaws.push(Flaw {
                     ordinal,
                     place: step(path.text.clone()),

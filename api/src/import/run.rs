@@ -31,8 +31,8 @@ struct Batch {
     picks: Vec<Pick>,
     drafts: Vec<Draft>,
     bad: Vec<Bad>,
-    /// Objects lost to flaws, by klass of the flaw.
-    lost: Vec<(String, usize)>,
+    /// Klasses of the objects lost to flaws.
+    lost: Vec<String>,
     unreadable: u64,
     /// How many records of the file are in this batch or before it.
     position: u64,
@@ -248,8 +248,8 @@ impl Run<'_> {
         for bad in &batch.bad {
             self.watch.bad(bad);
         }
-        for (klass, lost) in &batch.lost {
-            self.summary.klasses.entry(klass.clone()).or_default().failed += *lost as u64;
+        for klass in &batch.lost {
+            self.summary.klasses.entry(klass.clone()).or_default().failed += 1;
         }
         self.summary.unreadable += batch.unreadable;
         self.summary.records += batch.records.len() as u64 + batch.unreadable;
@@ -546,9 +546,7 @@ impl Batch {
             let path = path_of(&flaw.klass, &flaw.path);
             self.bad.push(bad(file, &record, &flaw.place, &path, flaw.reason));
         }
-        if made.lost > 0 {
-            self.lost.push((mapping.root.klass.name.clone(), made.lost));
-        }
+        self.lost.extend(made.lost);
         let at = self.records.len();
         for wish in made.wishes {
             self.picks.push(Pick::of(at, &wish));
