@@ -430,8 +430,8 @@ impl Year<'_> {
         for (incoming, texts, least, most) in steps.into_iter().take(turns) {
             at += Duration::minutes(chance.between(least, most));
             let text = match said.iter().filter(|(known, _, _)| *known == incoming).count() {
-                1 if !incoming => say(&texts[1 % texts.len()]),
-                _ if !incoming => say(&texts[0]),
+                1 if !incoming => say(texts[1 % texts.len()]),
+                _ if !incoming => say(texts[0]),
                 _ => say(chance.pick::<&str>(texts)),
             };
             if at < self.now {

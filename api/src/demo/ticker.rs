@@ -142,7 +142,7 @@ impl Shop {
                 channel: text(node, "replyChannel").to_lowercase(),
                 person: Person::read(&node["customer"]),
                 topic: topic_of(node["name"].as_str().unwrap_or_default()),
-                product: *chance.pick::<&str>(&words::products_of(&TOPICS[topic_of(node["name"].as_str().unwrap_or_default())])),
+                product: chance.pick::<&str>(&words::products_of(&TOPICS[topic_of(node["name"].as_str().unwrap_or_default())])),
                 waits: node["messages"]["nodes"][0]["direction"] == "IN",
                 turns: 2,
             })

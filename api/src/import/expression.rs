@@ -207,7 +207,7 @@ fn stepped(at: DateTime<Utc>, step: Duration, times: i64) -> Option<DateTime<Utc
     let whole = Duration {
         months: step.months.checked_mul(u32::try_from(count).ok()?)?,
         days: step.days.checked_mul(count.try_into().ok()?)?,
-        micros: step.micros.checked_mul(count.try_into().ok()?)?,
+        micros: step.micros.checked_mul(count)?,
     };
     Some(if times < 0 { whole.before(at) } else { whole.after(at) })
 }
