@@ -1,15 +1,15 @@
 //! A page: rows in an order, between two positions, with totals, aggregates and groups.
 
-use crate::klass::filter::Operand;
+use crate::klass::filter::{Op, Operand, Target};
 use crate::klass::property::Home;
 use crate::klass::query::{Order, OrderBy, Page, Position, Rows, Window};
-use crate::klass::{End, Kind};
+use crate::klass::{End, Filter, Kind};
 
 use super::aggregate;
 use super::bind::Form;
 use super::filter::require;
 use super::relate::{count, follow, joined, reach};
-use super::scope::Scope;
+use super::scope::{Scope, visible};
 use super::value;
 use super::writer::{Writer, quote};
 
@@ -58,14 +58,27 @@ pub(super) fn page(writer: &mut Writer<'_>, page: &Page, mut near: Option<(&mut 
 
 /// All that match.
 fn base(writer: &mut Writer<'_>, page: &Page, near: Option<&mut (&mut Scope, &End)>) -> Scope {
+    let top = near.is_none();
     let mut scope = match near {
         None => Scope::table(writer, &page.klass, page.deleted),
         Some((near, end)) => reach(writer, near, end, &page.klass, page.deleted),
     };
     if let Some(filter) = &page.filter {
+        if top && by_reference(filter) {
+            scope.conditions = visible(writer, &page.klass, &scope.alias, page.deleted, true);
+        }
         require(writer, &mut scope, filter);
     }
     scope
+}
+
+/// Only objects that are tied to given ones: then an index on the link finds them.
+fn by_reference(filter: &Filter) -> bool {
+    match filter {
+        Filter::And(parts) => parts.iter().any(by_reference),
+        Filter::Compare { target, op, .. } => matches!(target, Target::Reference(_)) && matches!(op, Op::Eq | Op::In),
+        _ => false,
+    }
 }
 
 fn rows(writer: &mut Writer<'_>, mut scope: Scope, rows: &Rows, top: bool) -> String {

@@ -265,6 +265,18 @@ async fn indexes_serve_the_obvious_shapes() {
             let plan = s.plan(&page(from).limit(20).outputs(vec![many]).read(), &[]).await;
             assert!(plan.contains(index), "{legal}: no {index}\n{plan}");
         }
+        let of_company = Filter::Compare {
+            target: Target::Reference(end(c, "company")),
+            op: Op::Eq,
+            operand: Operand::Arg(0),
+        };
+        let plan = s
+            .plan(
+                &by_id(c).order(vec![desc(c, "createdAt")]).filter(of_company).read(),
+                std::slice::from_ref(&i),
+            )
+            .await;
+        assert!(plan.contains("customer_company_id_idx"), "by reference, newest first\n{plan}");
         let related = Filter::Related {
             end: end(o, "products"),
             klass: s.product.clone(),
