@@ -12,6 +12,9 @@ use super::model::{
 };
 use super::{Builder, base, input, kinds, list, list_req, names, object, req, t};
 
+/// A function: its field, its type's suffix, itself, of which properties, what it is.
+type Row<'a> = (&'static str, &'static str, F, &'a [Arc<Property>], &'static str);
+
 impl Builder<'_> {
     /// Every type on this page.
     pub(super) fn aggregates(&mut self, klass: &Arc<Klass>) {
@@ -49,7 +52,7 @@ impl Builder<'_> {
             "count".into(),
             Field::new("count", req("Int"), Meaning::Count, "How many there are."),
         );
-        let rows: [(&str, &str, F, &[Arc<Property>], &'static str); 6] = [
+        let rows: [Row<'_>; 6] = [
             (
                 "countDistinct",
                 "CountDistinct",

@@ -11,6 +11,9 @@ use super::model::{Argument, Field, InputMeaning, Meaning, ObjectType, Write};
 use super::object::list_args;
 use super::{Builder, Root, has_link_properties, input, list_req, names, object, req, t};
 
+/// A mutation: verb, object, type, arguments, meaning, what it does.
+type Row<'a> = (&'static str, &'a String, String, Vec<Argument>, Write, String);
+
 impl Builder<'_> {
     /// `order(…)`, `orders(…)`.
     pub(super) fn query_fields(&mut self, klass: &Arc<Klass>) {
@@ -131,7 +134,7 @@ impl Builder<'_> {
         let at_most = || Argument::plain("atMost", req("Int"), "Refused with TOO_MANY when more match.").or(ConstValue::Number(1.into()));
         let matching = || Argument::plain("filter", req(&filter), "Which: it must not be empty.");
 
-        let mut rows: Vec<(&str, &String, String, Vec<Argument>, Write, String)> = vec![
+        let mut rows: Vec<Row<'_>> = vec![
             (
                 "create",
                 one,
