@@ -93,10 +93,7 @@ mod tests {
 
     /// What a subscriber with the filter `status = open` is told of a write that turned `before` into `after`.
     fn told(before: Json, after: Json) -> Option<Change> {
-        let open = |it: &Map<String, Json>| match it.get("status") {
-            Some(status) => Some(status == "open"),
-            None => None,
-        };
+        let open = |it: &Map<String, Json>| it.get("status").map(|status| status == "open");
         let (before, after) = (image(before), image(after));
         let before = judge((!before.is_empty()).then_some(&before), open);
         let after = judge((!after.is_empty()).then_some(&after), open);

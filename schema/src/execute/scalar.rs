@@ -23,7 +23,11 @@ pub(super) fn scalar(leaf: &Leaf, tape: &Tape, at: usize, out: &mut Vec<u8>) -> 
             out.extend_from_slice(format!("\"{number}\"").as_bytes());
         }
         Leaf::Float => match tag {
-            Tag::Number => out.extend_from_slice(raw),
+            // Postgres writes an average as `3.0000000000000000`, SQLite as `3.0`.
+            Tag::Number => {
+                let number: f64 = std::str::from_utf8(raw).ok()?.parse().ok()?;
+                serde_json::to_writer(&mut *out, &number).ok()?;
+            }
             _ => return None,
         },
         Leaf::Boolean => out.extend_from_slice(match (tag, raw) {

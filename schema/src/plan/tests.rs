@@ -277,9 +277,8 @@ fn filters_become_what_they_mean() {
         filter("{or: [{orderNumber: {startsWith: \"A\"}}, {not: {total: {amount: {gt: 5}}}}]}"),
         "Some(\"or(orderNumber StartsWith { fold: false } Const(String(\\\"A\\\")), not(total.amount Gt Const(Decimal(5))))\")"
     );
-    assert_eq!(
+    assert!(
         filter("{products: {some: {name: {in: [\"a\", \"b\"]}}}}").contains("Some products(name In Const(List"),
-        true,
         "{}",
         filter("{products: {some: {name: {in: [\"a\", \"b\"]}}}}")
     );
