@@ -215,6 +215,9 @@ async fn clean(app: Arc<App>) {
             Ok(done) => done.iter().for_each(|line| tracing::info!("{line}")),
             Err(error) => tracing::warn!(%error, "what klass changes left could not be finished"),
         }
+        if let Err(error) = app.store.forget_old().await {
+            tracing::warn!(%error, "old events could not be forgotten");
+        }
     }
 }
 

@@ -1,0 +1,288 @@
+//! Events into the log: counters last, in sorted order.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use sea_orm::Value as Bound;
+use serde_json::{Map, Value as Json};
+use uuid::Uuid;
+
+use super::{EventOp, get, unsigned};
+use crate::klass::OrgId;
+use crate::store::cursor::FeedPosition;
+use crate::store::write::layout::{bind_time, quote, texts};
+use crate::store::{Dialect, StoreError, Tx};
+
+/// An event on its way into the log.
+#[derive(Clone, Debug)]
+pub(crate) struct NewEvent {
+    pub stream: String,
+    pub id: Uuid,
+    pub klass: String,
+    pub object: Option<Uuid>,
+    pub op: EventOp,
+    pub cause: Option<Uuid>,
+    pub depth: u32,
+    pub changed: Vec<String>,
+    /// What differs from `after`; the whole row when `after` is `None`.
+    pub before: Option<Map<String, Json>>,
+    pub after: Option<Map<String, Json>>,
+}
+
+/// Where new events came to stand.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Appended {
+    /// Per event, in the order given: its sequence number.
+    pub seqs: Vec<i64>,
+    /// The new head of each stream.
+    pub heads: Vec<(String, i64)>,
+    /// The place in the feed behind which everything later is, our own transaction seen.
+    pub feed: Option<FeedPosition>,
+    /// The org's klass version, read in the same statement.
+    pub klass_version: Option<i64>,
+}
+
+/// Appends events to the log. The **last** statements before a commit: they take each stream's counter, in sorted order.
+pub(crate) async fn append(tx: &Tx, org: OrgId, actor: &str, at: DateTime<Utc>, events: &[NewEvent]) -> Result<Appended, StoreError> {
+    if events.is_empty() {
+        return Ok(Appended::default());
+    }
+    let dialect = tx.dialect();
+    let mut counts: std::collections::BTreeMap<&str, i64> = Default::default();
+    let mut offsets = Vec::with_capacity(events.len());
+    for event in events {
+        let count = counts.entry(&event.stream).or_default();
+        *count += 1;
+        offsets.push(*count);
+    }
+    let rows: Vec<Json> = events
+        .iter()
+        .zip(&offsets)
+        .map(|(event, offset)| {
+            let id = |id: Uuid| match dialect {
+                Dialect::Postgres => id.to_string(),
+                Dialect::Sqlite => id.simple().to_string(),
+            };
+            let image = |image: &Option<Map<String, Json>>| match (image, dialect) {
+                (Some(map), Dialect::Sqlite) => Json::String(text_of(map)),
+                // On Postgres they go beside the rows; see `images`.
+                _ => Json::Null,
+            };
+            let changed = Json::from(event.changed.clone());
+            Json::Array(vec![
+                event.stream.clone().into(),
+                (*offset).into(),
+                id(event.id).into(),
+                event.klass.clone().into(),
+                event.object.map(id).into(),
+                event.op.as_str().into(),
+                event.cause.map(id).into(),
+                event.depth.into(),
+                if dialect == Dialect::Sqlite {
+                    changed.to_string().into()
+                } else {
+                    changed
+                },
+                image(&event.before),
+                image(&event.after),
+            ])
+        })
+        .collect();
+    let streams: Vec<Json> = counts.iter().map(|(stream, n)| serde_json::json!([stream, n])).collect();
+    match dialect {
+        Dialect::Postgres => append_postgres(tx, org, actor, at, rows, streams, &offsets, events).await,
+        Dialect::Sqlite => append_sqlite(tx, org, actor, at, rows, streams, &offsets, events).await,
+    }
+}
+
+/// A row's image as JSON text.
+fn text_of(map: &Map<String, Json>) -> String {
+    // Maps of strings to JSON can always be written.
+    serde_json::to_string(map).unwrap_or_default()
+}
+
+/// The images before and after of all events, each as JSON text (empty: none): taken apart once, where they are stored.
+fn images(events: &[NewEvent]) -> [Bound; 2] {
+    let list = |image: fn(&NewEvent) -> &Option<Map<String, Json>>| {
+        let texts: Vec<Bound> = events
+            .iter()
+            .map(|event| Bound::String(Some(image(event).as_ref().map(text_of).unwrap_or_default())))
+            .collect();
+        Bound::Array(sea_orm::sea_query::ArrayType::String, Some(Box::new(texts)))
+    };
+    [list(|event| &event.before), list(|event| &event.after)]
+}
+
+/// One stream, one statement: its counter, then its events with their numbers.
+const APPEND_ONE: &str = "with head as (insert into stream_head (org_id, stream, seq, xid) values ($1, $2, $3, pg_current_xact_id()) \
+      on conflict (org_id, stream) do update set seq = stream_head.seq + excluded.seq, xid = greatest(stream_head.xid, excluded.xid) \
+      returning seq, xid), \
+    put as (insert into event (org_id, stream, seq, xid, id, klass, object_id, op, actor, at, cause, depth, changed, before, after) \
+      select $1, r->>0, h.seq - $3 + (r->>1)::bigint, h.xid, (r->>2)::uuid, r->>3, (r->>4)::uuid, r->>5, $5, $6, (r->>6)::uuid, (r->>7)::int, \
+        r->8, nullif(b, '')::jsonb, nullif(a, '')::jsonb \
+      from rows from (jsonb_array_elements($4), unnest($7::text[]), unnest($8::text[])) with ordinality as t(r, b, a, i), head h order by i) \
+    select $2, seq, xid::text::bigint, pg_snapshot_xmin(pg_current_snapshot())::text::bigint, \
+      (select klass_version from org where id = $1) from head";
+
+/// Several streams: their counters first, in sorted order.
+const RAISE_MANY: &str = "insert into stream_head (org_id, stream, seq, xid) \
+      select $1, r->>0, (r->>1)::bigint, pg_current_xact_id() from jsonb_array_elements($2) r order by 1, 2 \
+      on conflict (org_id, stream) do update set seq = stream_head.seq + excluded.seq, xid = greatest(stream_head.xid, excluded.xid) \
+      returning stream, seq, xid::text::bigint";
+
+/// Then the events, all with the highest number that one of the streams has seen.
+const APPEND_MANY: &str = "with raised as (update stream_head set xid = $5::text::xid8 where org_id = $1 and stream = any($6) and xid < $5::text::xid8), \
+    put as (insert into event (org_id, stream, seq, xid, id, klass, object_id, op, actor, at, cause, depth, changed, before, after) \
+      select $1, r->>0, (r->>1)::bigint, $5::text::xid8, (r->>2)::uuid, r->>3, (r->>4)::uuid, r->>5, $3, $4, (r->>6)::uuid, (r->>7)::int, \
+        r->8, nullif(b, '')::jsonb, nullif(a, '')::jsonb \
+      from rows from (jsonb_array_elements($2), unnest($7::text[]), unnest($8::text[])) with ordinality as t(r, b, a, i) order by i) \
+    select pg_snapshot_xmin(pg_current_snapshot())::text::bigint, (select klass_version from org where id = $1)";
+
+#[allow(clippy::too_many_arguments, reason = "the two halves of one function")]
+async fn append_postgres(
+    tx: &Tx,
+    org: OrgId,
+    actor: &str,
+    at: DateTime<Utc>,
+    mut rows: Vec<Json>,
+    streams: Vec<Json>,
+    offsets: &[i64],
+    events: &[NewEvent],
+) -> Result<Appended, StoreError> {
+    let json = |rows: Vec<Json>| Bound::Json(Some(Box::new(Json::Array(rows))));
+    let counts: HashMap<String, i64> = streams
+        .iter()
+        .filter_map(|pair| Some((pair[0].as_str()?.to_string(), pair[1].as_i64()?)))
+        .collect();
+    let [before, after] = images(events);
+    let missing = || StoreError::Corrupt("events without a head".into());
+    let mut heads = HashMap::new();
+    let (key, horizon, klass_version): (i64, i64, Option<i64>);
+    if let (1, Some((stream, count))) = (counts.len(), counts.iter().next()) {
+        let values = vec![
+            org.0.into(),
+            stream.clone().into(),
+            (*count).into(),
+            json(rows),
+            actor.into(),
+            Bound::ChronoDateTimeUtc(Some(at)),
+            before,
+            after,
+        ];
+        let row = tx.query_one(APPEND_ONE, values).await?.ok_or_else(missing)?;
+        heads.insert(get::<String>(&row, 0)?, get::<i64>(&row, 1)?);
+        (key, horizon, klass_version) = (get(&row, 2)?, get(&row, 3)?, get(&row, 4)?);
+    } else {
+        let mut highest = 0;
+        for row in tx.query(RAISE_MANY, vec![org.0.into(), json(streams)]).await? {
+            heads.insert(get::<String>(&row, 0)?, get::<i64>(&row, 1)?);
+            highest = get::<i64>(&row, 2)?.max(highest);
+        }
+        let numbered = appended(heads.clone(), &counts, offsets, events)?;
+        for (row, seq) in rows.iter_mut().zip(numbered.seqs) {
+            row[1] = seq.into();
+        }
+        let values = vec![
+            org.0.into(),
+            json(rows),
+            actor.into(),
+            Bound::ChronoDateTimeUtc(Some(at)),
+            highest.to_string().into(),
+            texts(Dialect::Postgres, counts.keys().map(String::as_str)),
+            before,
+            after,
+        ];
+        let row = tx.query_one(APPEND_MANY, values).await?.ok_or_else(missing)?;
+        (key, horizon, klass_version) = (highest, get(&row, 0)?, get(&row, 1)?);
+    }
+    Ok(Appended {
+        feed: Some(FeedPosition {
+            xid: unsigned(horizon).saturating_sub(1),
+            position: i64::MAX,
+            own: unsigned(key),
+        }),
+        klass_version,
+        ..appended(heads, &counts, offsets, events)?
+    })
+}
+
+#[allow(clippy::too_many_arguments, reason = "the two halves of one function")]
+async fn append_sqlite(
+    tx: &Tx,
+    org: OrgId,
+    actor: &str,
+    at: DateTime<Utc>,
+    mut rows: Vec<Json>,
+    streams: Vec<Json>,
+    offsets: &[i64],
+    events: &[NewEvent],
+) -> Result<Appended, StoreError> {
+    let counts: HashMap<String, i64> = streams
+        .iter()
+        .filter_map(|pair| Some((pair[0].as_str()?.to_string(), pair[1].as_i64()?)))
+        .collect();
+    let answer = tx
+        .query(
+            "insert into stream_head (org_id, stream, seq) select $1, r.value ->> 0, r.value ->> 1 from json_each($2) r where true \
+             on conflict (org_id, stream) do update set seq = stream_head.seq + excluded.seq \
+             returning stream, seq, (select klass_version from org where id = $1)",
+            vec![org.0.into(), Json::Array(streams).to_string().into()],
+        )
+        .await?;
+    let mut heads: HashMap<String, i64> = HashMap::new();
+    let mut klass_version = None;
+    for row in &answer {
+        heads.insert(get(row, 0)?, get(row, 1)?);
+        klass_version = get(row, 2)?;
+    }
+    let done = appended(heads, &counts, offsets, events)?;
+    for (row, seq) in rows.iter_mut().zip(&done.seqs) {
+        row[1] = (*seq).into();
+    }
+    let answer = tx
+        .query(
+            "insert into event (org_id, stream, seq, id, klass, object_id, op, actor, at, cause, depth, changed, before, after) \
+             select $1, r.value ->> 0, r.value ->> 1, unhex(r.value ->> 2), r.value ->> 3, unhex(r.value ->> 4), r.value ->> 5, $3, $4, \
+             unhex(r.value ->> 6), r.value ->> 7, r.value ->> 8, r.value ->> 9, r.value ->> 10 from json_each($2) r order by r.key returning position",
+            vec![
+                org.0.into(),
+                Json::Array(rows).to_string().into(),
+                actor.into(),
+                bind_time(Dialect::Sqlite, Some(at)),
+            ],
+        )
+        .await?;
+    let mut last = 0;
+    for row in &answer {
+        last = get::<i64>(row, 0)?.max(last);
+    }
+    Ok(Appended {
+        feed: Some(FeedPosition {
+            xid: 0,
+            position: last,
+            own: 0,
+        }),
+        klass_version,
+        ..done
+    })
+}
+
+fn appended(
+    heads: HashMap<String, i64>,
+    counts: &HashMap<String, i64>,
+    offsets: &[i64],
+    events: &[NewEvent],
+) -> Result<Appended, StoreError> {
+    let mut seqs = Vec::with_capacity(events.len());
+    for (event, offset) in events.iter().zip(offsets) {
+        let (Some(head), Some(count)) = (heads.get(&event.stream), counts.get(&event.stream)) else {
+            return Err(StoreError::Corrupt(format!("{} got no head", quote(&event.stream))));
+        };
+        seqs.push(head - count + offset);
+    }
+    Ok(Appended {
+        seqs,
+        heads: heads.into_iter().collect(),
+        ..Appended::default()
+    })
+}
