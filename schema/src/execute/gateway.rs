@@ -53,6 +53,8 @@ struct Variants(Vec<Arc<Plan>>);
 
 /// How many variants of a plan are kept.
 const VARIANTS: usize = 8;
+/// Longer documents are read anew each time: what is kept is bounded in number, so each must be bounded in size.
+const KEPT_TEXT: usize = 8 * 1024;
 
 impl Gateway {
     /// A gateway over a store.
@@ -172,7 +174,7 @@ impl Gateway {
         };
         let plan = Arc::new(plan);
         // What is wrong with an argument may be a leaf of the variables, so such a plan is good for this request alone.
-        if plan.roots.iter().all(|root| root.work.is_ok()) {
+        if request.query.len() <= KEPT_TEXT && plan.roots.iter().all(|root| root.work.is_ok()) {
             let mut variants = known.map(|it| it.0.clone()).unwrap_or_default();
             if variants.len() >= VARIANTS {
                 variants.remove(0);
@@ -201,7 +203,9 @@ impl Gateway {
         limits::check_document(&ast, &self.limits).map_err(|error| vec![error])?;
         validate(&schema.types, &ast)?;
         let document = Arc::new(Document { ast });
-        schema.plans.insert(key, document.clone());
+        if text.len() <= KEPT_TEXT {
+            schema.plans.insert(key, document.clone());
+        }
         Ok(document)
     }
 
