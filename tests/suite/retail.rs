@@ -393,7 +393,7 @@ async fn bad_references(product: &Product) {
     assert_eq!(
         bad,
         [
-            "more.jsonl:2 messages[0] message.direction: \"robot\" is not in the map; it knows customer, agent",
+            "more.jsonl:2 messages[0] message.direction: \"robot\" is not in the map; it knows agent, customer",
             "more.jsonl:1 conversation.customer: there is no customer with externalId \"no_one_0000\"; it was imported without this link",
             "more.jsonl:1 conversation.orders: there is no order with externalId \"#W0000000\"; it was imported without this link",
         ]
