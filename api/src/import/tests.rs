@@ -59,7 +59,7 @@ const BADGE: &str = r#"
 name = "badge"
 plural = "badges"
 [properties]
-number = { kind = "integer", required = true }
+number = { kind = "integer", required = true, indexed = true }
 [relationships]
 holder = { to = "person", kind = "one", inverse = "badges", required = true, onDelete = "cascade" }
 "#;
