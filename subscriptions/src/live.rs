@@ -160,7 +160,7 @@ impl Lives {
     /// Starts the tasks that wake hubs, once.
     fn start(&self) {
         self.0.started.call_once(|| {
-            let hints = self.0.bus.hints();
+            let hints = self.0.bus.heard();
             tokio::spawn(listen(Arc::downgrade(&self.0), hints));
             tokio::spawn(sweep(Arc::downgrade(&self.0)));
         });
@@ -176,6 +176,7 @@ async fn listen(shared: Weak<Shared>, mut hints: futures_util::stream::BoxStream
             Heard::Lost => hubs.values().for_each(|hub| {
                 hub.ask();
             }),
+            Heard::Beat(_) => {}
             Heard::Hint(hint) => {
                 let wake = |source: Source| {
                     if let Some(hub) = hubs.get(&(hint.org, source)) {

@@ -459,7 +459,7 @@ async fn operation(app: Arc<App>, actor: Arc<klio_entities::klass::Actor>, key: 
             Ok(stream) => {
                 trace::subscription(name, &actor, began.elapsed());
                 stream
-                    .map(move |payload| Input::Next(key, payload))
+                    .map(move |message| Input::Next(key, message.body))
                     .chain(once(Input::Done(key)))
                     .boxed()
             }

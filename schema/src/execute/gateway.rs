@@ -8,6 +8,7 @@ use async_graphql_parser::types::{DocumentOperations, OperationDefinition, Opera
 use bytes::Bytes;
 use klio_entities::klass::Actor;
 use klio_entities::store::Store;
+use klio_subscriptions::bus::{Bus, InProcess};
 use klio_subscriptions::live::Lives;
 use sha2::{Digest, Sha256};
 
@@ -57,9 +58,15 @@ const VARIANTS: usize = 8;
 const KEPT_TEXT: usize = 8 * 1024;
 
 impl Gateway {
-    /// A gateway over a store.
+    /// A gateway over a store, on one node.
     pub fn new(store: Store, catalog: Arc<Catalog>, limits: Limits) -> Self {
-        let live = Lives::new(store.clone());
+        let bus = Arc::new(InProcess::new(store.clone()));
+        Self::with_bus(store, catalog, limits, bus)
+    }
+
+    /// A gateway over a store, one of several nodes that tell each other news by a bus.
+    pub fn with_bus(store: Store, catalog: Arc<Catalog>, limits: Limits, bus: Arc<dyn Bus>) -> Self {
+        let live = Lives::with_bus(store.clone(), bus);
         let buckets = Arc::new(Buckets::new(limits.bucket, limits.refill));
         Self {
             store,

@@ -19,6 +19,8 @@ pub mod tape;
 pub mod watch;
 pub mod write;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use klio_entities::klass::OrgId;
 use klio_entities::store::Store;
@@ -53,6 +55,16 @@ pub struct Answer {
     pub executed: bool,
     /// What it took.
     pub stats: Stats,
+}
+
+/// A message of a subscription. Clones share the bytes: all subscribers of one execution get the same.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// A whole response: `{"data":…}`.
+    pub body: Bytes,
+    /// The position right behind it, as the client may give it as `after`; what a transport tells beside the body (`id:` of an event
+    /// stream). Nothing where the message has none (an error that ends the subscription).
+    pub cursor: Option<Arc<str>>,
 }
 
 /// What a request took, for the log and for metrics.

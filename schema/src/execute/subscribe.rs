@@ -9,7 +9,6 @@ use std::collections::{HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, Stream, StreamExt};
 use klio_entities::klass::filter::{Op, Operand, Target};
@@ -26,7 +25,7 @@ use super::gateway::{Prepared, refused, write_data};
 use super::record::Cell;
 use super::run::{Run, store_error};
 use super::watch::{record_of, uuid_of, whole};
-use super::{Answer, Gateway, Request, Stats};
+use super::{Answer, Gateway, Message, Request, Stats};
 use crate::error::{Code, Error, write_errors};
 
 mod message;
@@ -47,7 +46,7 @@ type Events = Pin<Box<dyn Stream<Item = Live> + Send>>;
 impl Gateway {
     /// Starts a subscription: each item is a whole response. What is wrong before it starts is an [`Answer`] (a request error).
     /// The stream ends by itself only after an error, which is its last item; dropping it ends the subscription.
-    pub async fn subscribe(&self, actor: &Actor, request: Request) -> Result<BoxStream<'static, Bytes>, Answer> {
+    pub async fn subscribe(&self, actor: &Actor, request: Request) -> Result<BoxStream<'static, Message>, Answer> {
         let session = Session::start(self, actor, request).await?;
         let stream = futures_util::stream::unfold(session, |mut session| async move {
             let item = session.next().await?;
@@ -73,7 +72,7 @@ struct Session {
     memory: Memory,
     /// The object that was followed here, and the version that was told: its arrival is no news.
     moved: Option<(ObjectId, Json)>,
-    ready: VecDeque<Bytes>,
+    ready: VecDeque<Message>,
     over: bool,
 }
 
@@ -128,7 +127,7 @@ impl Session {
     }
 
     /// The next response.
-    async fn next(&mut self) -> Option<Bytes> {
+    async fn next(&mut self) -> Option<Message> {
         loop {
             if let Some(response) = self.ready.pop_front() {
                 return Some(response);
@@ -154,7 +153,10 @@ impl Session {
             };
             if let Err(error) = done {
                 // The client goes on from the last cursor that it got, so nothing is lost by ending here.
-                self.ready.push_back(refused(vec![*error], Stats::default()).body);
+                self.ready.push_back(Message {
+                    body: refused(vec![*error], Stats::default()).body,
+                    cursor: None,
+                });
                 self.over = true;
             }
         }
@@ -215,7 +217,7 @@ impl Session {
             plan.kind,
         );
         let (record, _) = record_of(&self.planned)?;
-        for told in run.told_each(root, &record.shape, &cells).await? {
+        for (told, cell) in run.told_each(root, &record.shape, &cells).await?.into_iter().zip(&cells) {
             let mut body = Vec::with_capacity(told.json.as_ref().map_or(8, Vec::len) + 64);
             body.extend_from_slice(b"{\"data\":");
             write_data(&mut body, plan, std::slice::from_ref(&told));
@@ -224,7 +226,10 @@ impl Session {
                 write_errors(&mut body, &told.errors);
             }
             body.push(b'}');
-            self.ready.push_back(body.into());
+            self.ready.push_back(Message {
+                body: body.into(),
+                cursor: message::cursor_of(cell),
+            });
         }
         Ok(())
     }

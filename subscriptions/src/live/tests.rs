@@ -177,9 +177,10 @@ async fn from_now_on_from_a_cursor_and_again_from_where_it_ended() {
 async fn a_lost_hint_is_made_up_for_and_a_lost_log_is_told() {
     struct Deaf;
     impl Bus for Deaf {
-        fn hints(&self) -> futures_util::stream::BoxStream<'static, Heard> {
+        fn heard(&self) -> futures_util::stream::BoxStream<'static, Heard> {
             futures_util::stream::pending().boxed()
         }
+        fn beat(&self, _: crate::bus::Beat) {}
     }
     for world in World::all().await {
         let lives = Lives::with_bus(world.store.clone(), Arc::new(Deaf));

@@ -125,6 +125,17 @@ pub(super) fn message(change: &str, cursor: Option<String>, mut fields: Vec<(&'s
     Cell::Record(Record::Made("Change".into(), fields))
 }
 
+/// The cursor in a message's record.
+pub(super) fn cursor_of(cell: &Cell) -> Option<Arc<str>> {
+    match cell {
+        Cell::Record(Record::Made(_, fields)) => fields.iter().find_map(|(name, cell)| match cell {
+            Cell::Leaf(Json::String(text)) if *name == "cursor" => Some(text.as_str().into()),
+            _ => None,
+        }),
+        _ => None,
+    }
+}
+
 pub(super) fn resync(reason: &str, cursor: String) -> Cell {
     message("RESYNC", Some(cursor), vec![("reason", Cell::text(reason))])
 }

@@ -8,7 +8,6 @@ mod subscriptions;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use klio_entities::klass::actor::ActorKind;
@@ -17,7 +16,7 @@ use klio_entities::store::{Store, StoreConfig};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use super::{Allow, Gateway, Request};
+use super::{Allow, Gateway, Message, Request};
 use crate::catalog::{Catalog, Settings};
 use crate::limits::Limits;
 
@@ -197,7 +196,7 @@ pub(super) fn request(query: &str, variables: Json) -> Request {
 }
 
 /// A subscription's messages.
-pub(super) struct Messages(BoxStream<'static, Bytes>);
+pub(super) struct Messages(BoxStream<'static, Message>);
 
 impl Messages {
     /// The next response; a test fails that waits for more than ten seconds.
@@ -205,7 +204,7 @@ impl Messages {
         let item = tokio::time::timeout(Duration::from_secs(10), self.0.next())
             .await
             .expect("a message within ten seconds")?;
-        Some(serde_json::from_slice(&item).expect("a response is JSON"))
+        Some(serde_json::from_slice(&item.body).expect("a response is JSON"))
     }
 
     /// The value of the root field in the next response.
@@ -232,7 +231,7 @@ impl Messages {
     /// Nothing more comes within this time.
     pub(super) async fn quiet(&mut self) {
         if let Ok(item) = tokio::time::timeout(Duration::from_millis(300), self.0.next()).await {
-            panic!("{:?}", item.map(|it| String::from_utf8_lossy(&it).into_owned()));
+            panic!("{:?}", item.map(|it| String::from_utf8_lossy(&it.body).into_owned()));
         }
     }
 }
