@@ -13,7 +13,7 @@ use super::{End, Klass, Property, Registry, Relationship};
 
 mod property;
 
-use property::kinds;
+pub(crate) use property::tightened;
 
 /// How a change bears on clients and data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -92,9 +92,9 @@ pub enum ChangeKind {
     LinkRequiredDropped(Arc<Relationship>),
     OnDeleteChanged(Arc<Relationship>),
     RelationshipDescribed(Arc<Relationship>),
+    /// (One that changes is told as a klass's property is, under its own path.)
     LinkPropertyAdded(Arc<Relationship>, Arc<Property>),
     LinkPropertyRemoved(Arc<Relationship>, Arc<Property>),
-    LinkPropertyChanged(Arc<Relationship>, Arc<Property>, Arc<Property>),
 }
 
 /// What differs, klass by klass in the order of the new registry.
@@ -213,7 +213,7 @@ impl Differ {
         for property in own(new) {
             match counterpart(old, property) {
                 Some(before) if before == property => {}
-                Some(before) => self.property(new, before, property),
+                Some(before) => self.property(&[name, "properties", &property.name], new, before, property),
                 None => {
                     let class = if property.required && property.default.is_none() {
                         Class::Breaking
@@ -337,30 +337,13 @@ impl Differ {
         }
         for property in &new.properties {
             let path = [path[0], path[1], path[2], "properties", property.name.as_str()];
-            let found = old
-                .properties
-                .iter()
-                .find(|p| p.name == property.name)
-                .or_else(|| old.properties.iter().find(|p| p.column == property.column));
-            match found {
-                Some(before) if before == property => {}
-                Some(before) => {
-                    let worst = kinds(before, property)
-                        .into_iter()
-                        .map(|(class, ..)| class)
-                        .max()
-                        .unwrap_or(Class::Safe);
-                    let required = before.required != property.required;
-                    let class = if required { Class::Breaking } else { worst };
-                    let what = format!("The property `{}` of the link changes.", property.legal);
-                    self.push(
-                        &path,
-                        class,
-                        what,
-                        ChangeKind::LinkPropertyChanged(new.clone(), before.clone(), property.clone()),
-                    );
-                }
-                None => {
+            let found = link_counterpart(&old.properties, property);
+            match (found, new_registry.klass(&new.klass)) {
+                (Some(before), _) if before == property => {}
+                (Some(before), Some(klass)) => self.property(&path, klass, before, property),
+                // A registry's relationships are declared by klasses that exist.
+                (Some(_), None) => {}
+                (None, _) => {
                     let class = if property.required && property.default.is_none() {
                         Class::Breaking
                     } else {
@@ -372,7 +355,8 @@ impl Differ {
             }
         }
         for gone in &old.properties {
-            if !new.properties.iter().any(|p| p.name == gone.name || p.column == gone.column) {
+            let stays = |p: &Arc<Property>| link_counterpart(&old.properties, p).is_some_and(|was| Arc::ptr_eq(was, gone));
+            if !new.properties.iter().any(stays) {
                 let path = [path[0], path[1], path[2], "properties", gone.name.as_str()];
                 let what = format!("The property `{}` of the link is gone with its data.", gone.legal);
                 self.push(
@@ -420,6 +404,14 @@ fn counterpart<'a>(old: &'a Klass, property: &Property) -> Option<&'a Arc<Proper
         .find(|p| p.name == property.name)
         .or_else(|| own(old).find(|p| p.column == property.column && p.home == property.home))
         .or_else(|| own(old).find(|p| property.aliases.iter().any(|a| a.legal == p.legal)))
+}
+
+/// The same for a property of a link, among those that the links had.
+fn link_counterpart<'a>(old: &'a [Arc<Property>], property: &Property) -> Option<&'a Arc<Property>> {
+    let by = |same: &dyn Fn(&Property) -> bool| old.iter().find(|p| same(p));
+    by(&|p| p.name == property.name)
+        .or_else(|| by(&|p| p.column == property.column))
+        .or_else(|| by(&|p| property.aliases.iter().any(|a| a.legal == p.legal)))
 }
 
 /// What the relationship was: by klass and name, by where its links are, by a name that it used to have.

@@ -12,6 +12,7 @@ use super::{Dialect, Store, StoreError, ddl, ddl_steps};
 mod cell;
 mod convert;
 mod data;
+mod fill;
 pub(crate) mod hand;
 pub(crate) mod point;
 mod run;
@@ -23,6 +24,7 @@ use crate::klass::diff::{Change, Class};
 use crate::klass::fault::Code;
 use crate::klass::{Actor, Fault, OrgId, Registry, resolve};
 use hand::Hand;
+pub use point::POINTS;
 
 /// For how long a registry is taken as current without asking the database.
 const TRUSTED: Duration = Duration::from_millis(250);
@@ -120,8 +122,9 @@ impl Store {
     /// Changes the org's klasses: all of `changes`, or none. When it returns, the next request sees the new klasses; see `run.rs` for how.
     ///
     /// Faults, all at once: of the definitions; `Breaking` for each breaking change unless forced; and for what the objects that exist do
-    /// not comply with (a kind, required, unique), with how many they are and the first of them by id. Values that do not fit are
-    /// never dropped, not even when forced. Defaults of newly required properties are filled in, without an event for each object.
+    /// not comply with (a kind, a rule, required, unique), with how many they are and the first of them by id. Values that do not fit are
+    /// never dropped, not even when forced. Defaults of newly required properties are filled in: each object that gets one gets a new
+    /// version and an event.
     pub async fn change_klasses(
         &self,
         actor: &Actor,

@@ -68,4 +68,5 @@ mod changes;
 mod doctor;
 mod entities;
 mod load;
+mod rows;
 mod transactions;

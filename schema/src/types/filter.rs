@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use klio_entities::klass::filter::{ContactKind, Quantifier, Target};
 use klio_entities::klass::relationship::Cardinality;
-use klio_entities::klass::{End, Klass};
+use klio_entities::klass::{End, Klass, Property};
 
 use super::model::{Argument, InputMeaning, InputType, Text};
 use super::{Builder, base, describe, has_link_properties, input, is_standard, list, names, t};
@@ -48,15 +48,7 @@ impl Builder<'_> {
             }
         }
         for property in &klass.properties {
-            for alias in &property.aliases {
-                if !out.fields.contains_key(&alias.legal)
-                    && let Some(mut field) = self.filter_field(owner, property, Target::Property)
-                {
-                    field.name.clone_from(&alias.legal);
-                    field.deprecated = Some(alias.reason.clone().into());
-                    out.fields.insert(alias.legal.clone(), field);
-                }
-            }
+            self.old_names(&mut out, owner, property, Target::Property);
         }
         for end in &klass.ends {
             for alias in &end.aliases {
@@ -74,6 +66,19 @@ impl Builder<'_> {
         }
         self.add_input(out);
         self.list_filters(klass, &name);
+    }
+
+    /// A property by the names that it used to have, where no living name has taken them.
+    fn old_names(&mut self, into: &mut InputType, owner: &str, property: &Arc<Property>, target: fn(Arc<Property>) -> Target) {
+        for alias in &property.aliases {
+            if !into.fields.contains_key(&alias.legal)
+                && let Some(mut field) = self.filter_field(owner, property, target)
+            {
+                field.name.clone_from(&alias.legal);
+                field.deprecated = Some(alias.reason.clone().into());
+                into.fields.insert(alias.legal.clone(), field);
+            }
+        }
     }
 
     fn list_filters(&mut self, klass: &Arc<Klass>, name: &str) {
@@ -154,6 +159,9 @@ impl Builder<'_> {
             if let Some(field) = self.filter_field(&owner, property, Target::Link) {
                 self.put_input(&mut link, field);
             }
+        }
+        for property in &end.relationship.properties {
+            self.old_names(&mut link, &owner, property, Target::Link);
         }
         if link.fields.is_empty() {
             return None;

@@ -201,6 +201,19 @@ impl Builder<'_> {
             };
             self.put_input(&mut properties, field);
         }
+        for property in &end.relationship.properties {
+            for alias in &property.aliases {
+                let Some(there) = properties.fields.get(&property.legal) else {
+                    continue;
+                };
+                let old = Argument {
+                    name: alias.legal.clone(),
+                    deprecated: Some(alias.reason.clone().into()),
+                    ..there.clone()
+                };
+                properties.fields.entry(alias.legal.clone()).or_insert(old);
+            }
+        }
         let link = || Argument::plain("link", t(&link_input), "The properties of the link.");
         let mut add = |name: String, text: &'static str, mut fields: Vec<Argument>| {
             fields.push(link());

@@ -218,13 +218,36 @@ impl Builder<'_> {
             self.legal(&property.legal, || format!("The name of the link's property `{}`", property.name));
             self.item_types(property.kind.item(), link_owner, &property.legal, &property.name);
             let ty = kinds::output(&property.kind, link_owner, &property.legal);
-            let field = Field::new(
-                &property.legal,
-                nonnull(ty, property),
-                Meaning::LinkProperty(Arc::clone(property)),
-                describe(property, "A property of the link."),
-            );
+            let field = Field {
+                deprecated: property.deprecated.clone().map(Into::into),
+                ..Field::new(
+                    &property.legal,
+                    nonnull(ty, property),
+                    Meaning::LinkProperty(Arc::clone(property)),
+                    describe(property, "A property of the link."),
+                )
+            };
             self.put(&mut it, field);
+        }
+        for property in link {
+            for alias in property
+                .aliases
+                .iter()
+                .filter(|alias| !it.fields.contains_key(&alias.legal))
+                .collect::<Vec<_>>()
+            {
+                let ty = kinds::output(&property.kind, link_owner, &property.legal);
+                let field = Field {
+                    deprecated: Some(alias.reason.clone().into()),
+                    ..Field::new(
+                        &alias.legal,
+                        nonnull(ty, property),
+                        Meaning::LinkProperty(Arc::clone(property)),
+                        describe(property, "A property of the link."),
+                    )
+                };
+                it.fields.insert(alias.legal.clone(), field);
+            }
         }
         self.add_object(it);
     }

@@ -400,7 +400,7 @@ impl Builder<'_> {
                 (
                     "onDelete",
                     t("String"),
-                    "What the deletion of a far object does to those that point to it: `restrict`, `unlink` (when absent) or `cascade`.",
+                    "What the deletion of a far object does to those that point to it: `restrict`, `unlink` or `cascade`. When absent: `restrict` if the relationship is required, `unlink` otherwise.",
                 ),
                 ("description", t("String"), "What it is."),
                 ("inverseDescription", t("String"), "What the other end is."),

@@ -122,14 +122,6 @@ impl Builder<'_> {
         let all = names::of_klass(klass, "ManyPayload");
         let filter = names::of_klass(klass, "Filter");
         let id = || Argument::plain("id", req("ID"), "Which.");
-        let version = || Argument::plain("version", t("Int"), "Refused with CONFLICT unless this is still its version.");
-        let once = || {
-            Argument::plain(
-                "idempotencyKey",
-                t("String"),
-                "Any text of yours: the same mutation with the same key within 24 hours is done once and answered alike.",
-            )
-        };
         let atomic = || Argument::plain("atomic", req("Boolean"), "All or none: one fault undoes all.").or(ConstValue::Boolean(false));
         let at_most = || Argument::plain("atMost", req("Int"), "Refused with TOO_MANY when more match.").or(ConstValue::Number(1.into()));
         let matching = || Argument::plain("filter", req(&filter), "Which: it must not be empty.");
@@ -304,7 +296,7 @@ impl Builder<'_> {
         );
         self.add_root(
             Root::Mutation,
-            link.args(vec![id(), Argument::plain("to", list_req(to), "To these.")]),
+            link.args(vec![id(), Argument::plain("to", list_req(to), "To these."), version(), once()]),
         );
         let unlink = Field::new(
             names::mutation("unlink", &object),
@@ -314,7 +306,12 @@ impl Builder<'_> {
         );
         self.add_root(
             Root::Mutation,
-            unlink.args(vec![id(), Argument::plain("from", list_req(from), "From these.")]),
+            unlink.args(vec![
+                id(),
+                Argument::plain("from", list_req(from), "From these."),
+                version(),
+                once(),
+            ]),
         );
     }
 
@@ -370,6 +367,20 @@ pub(super) fn change_fields() -> Vec<Field> {
         ),
         Field::new("reason", t("String"), Meaning::Record("reason"), "Why RESYNC is needed."),
     ]
+}
+
+/// `version` of a mutation of one object.
+fn version() -> Argument {
+    Argument::plain("version", t("Int"), "Refused with CONFLICT unless this is still its version.")
+}
+
+/// `idempotencyKey` of a mutation.
+fn once() -> Argument {
+    Argument::plain(
+        "idempotencyKey",
+        t("String"),
+        "Any text of yours: the same mutation with the same key within 24 hours is done once and answered alike.",
+    )
 }
 
 /// `after` of a subscription.

@@ -7,8 +7,8 @@ use crate::klass::kind::{EnumKind, ObjectKind};
 use crate::klass::{Kind, Klass, Property};
 
 impl Differ {
-    pub(super) fn property(&mut self, klass: &Arc<Klass>, old: &Arc<Property>, new: &Arc<Property>) {
-        let path = [klass.name.as_str(), "properties", new.name.as_str()];
+    /// `path`: of the property, by names as written.
+    pub(super) fn property(&mut self, path: &[&str], klass: &Arc<Klass>, old: &Arc<Property>, new: &Arc<Property>) {
         let of = |k: fn(Arc<Klass>, Arc<Property>) -> ChangeKind| k(klass.clone(), new.clone());
         let both = |k: fn(Arc<Klass>, Arc<Property>, Arc<Property>) -> ChangeKind| k(klass.clone(), old.clone(), new.clone());
         let legal = &new.legal;
@@ -20,7 +20,7 @@ impl Differ {
             );
             let class = if named_after { Class::Dangerous } else { Class::Safe };
             let what = format!("`{}` is called `{legal}`; the old name works on, deprecated.", old.legal);
-            self.push(&path, class, what, both(ChangeKind::PropertyRenamed));
+            self.push(path, class, what, both(ChangeKind::PropertyRenamed));
         }
         for alias in old
             .aliases
@@ -29,21 +29,21 @@ impl Differ {
         {
             let what = format!("The old name `{}` no longer works.", alias.legal);
             self.push(
-                &path,
+                path,
                 Class::Breaking,
                 what,
                 ChangeKind::AliasRemoved(klass.clone(), alias.legal.clone()),
             );
         }
         for (class, message, kind) in kinds(old, new) {
-            self.push(&path, class, message, both(kind));
+            self.push(path, class, message, both(kind));
         }
         if !old.required && new.required {
             let class = if new.default.is_some() { Class::Dangerous } else { Class::Breaking };
-            self.push(&path, class, format!("`{legal}` becomes required."), of(ChangeKind::RequiredAdded));
+            self.push(path, class, format!("`{legal}` becomes required."), of(ChangeKind::RequiredAdded));
         } else if old.required && !new.required {
             self.push(
-                &path,
+                path,
                 Class::Breaking,
                 format!("`{legal}` may be null."),
                 of(ChangeKind::RequiredDropped),
@@ -51,16 +51,16 @@ impl Differ {
         }
         if !old.unique && new.unique {
             let what = format!("`{legal}` becomes unique: a write that repeats a value is refused.");
-            self.push(&path, Class::Dangerous, what, of(ChangeKind::UniqueAdded));
+            self.push(path, Class::Dangerous, what, of(ChangeKind::UniqueAdded));
         } else if old.unique && !new.unique {
             let what = format!("`{legal}` is no longer unique, so no longer a key.");
-            self.push(&path, Class::Breaking, what, of(ChangeKind::UniqueDropped));
+            self.push(path, Class::Breaking, what, of(ChangeKind::UniqueDropped));
         }
         if !old.indexed && new.indexed {
-            self.push(&path, Class::Safe, format!("`{legal}` gets an index."), of(ChangeKind::IndexAdded));
+            self.push(path, Class::Safe, format!("`{legal}` gets an index."), of(ChangeKind::IndexAdded));
         } else if old.indexed && !new.indexed {
             let what = format!("`{legal}` loses its index: no order by it.");
-            self.push(&path, Class::Breaking, what, of(ChangeKind::IndexDropped));
+            self.push(path, Class::Breaking, what, of(ChangeKind::IndexDropped));
         }
         if old.searchable != new.searchable {
             let class = if new.searchable { Class::Safe } else { Class::Dangerous };
@@ -68,7 +68,7 @@ impl Differ {
                 "Full-text search {} `{legal}`.",
                 if new.searchable { "finds" } else { "no longer finds" }
             );
-            self.push(&path, class, what, of(ChangeKind::SearchableChanged));
+            self.push(path, class, what, of(ChangeKind::SearchableChanged));
         }
         if old.sensitive != new.sensitive {
             let (class, what) = if new.sensitive {
@@ -76,7 +76,7 @@ impl Differ {
             } else {
                 (Class::Dangerous, format!("`{legal}` is no longer masked for anyone."))
             };
-            self.push(&path, class, what, of(ChangeKind::SensitiveChanged));
+            self.push(path, class, what, of(ChangeKind::SensitiveChanged));
         }
         if old.default != new.default && old.kind == new.kind {
             let class = if new.default.is_none() && new.required {
@@ -85,7 +85,7 @@ impl Differ {
                 Class::Dangerous
             };
             self.push(
-                &path,
+                path,
                 class,
                 format!("The default of `{legal}` changes."),
                 of(ChangeKind::DefaultChanged),
@@ -94,10 +94,10 @@ impl Differ {
         if old.validation != new.validation && old.kind.storage() == new.kind.storage() {
             if tightened(old, new) {
                 let what = format!("`{legal}` no longer takes all values that it took.");
-                self.push(&path, Class::Dangerous, what, of(ChangeKind::ValidationTightened));
+                self.push(path, Class::Dangerous, what, of(ChangeKind::ValidationTightened));
             } else {
                 let what = format!("`{legal}` takes more values than before.");
-                self.push(&path, Class::Safe, what, of(ChangeKind::ValidationLoosened));
+                self.push(path, Class::Safe, what, of(ChangeKind::ValidationLoosened));
             }
         }
         if old.deprecated != new.deprecated {
@@ -106,11 +106,11 @@ impl Differ {
             } else {
                 format!("`{legal}` is no longer deprecated.")
             };
-            self.push(&path, Class::Safe, what, of(ChangeKind::Deprecated));
+            self.push(path, Class::Safe, what, of(ChangeKind::Deprecated));
         }
         if (&old.display_name, &old.description) != (&new.display_name, &new.description) {
             self.push(
-                &path,
+                path,
                 Class::Safe,
                 format!("Label or description of `{legal}` change."),
                 of(ChangeKind::PropertyDescribed),
@@ -122,7 +122,7 @@ impl Differ {
 type KindOf = fn(Arc<Klass>, Arc<Property>, Arc<Property>) -> ChangeKind;
 
 /// How the kinds differ.
-pub(super) fn kinds(old: &Property, new: &Property) -> Vec<(Class, String, KindOf)> {
+fn kinds(old: &Property, new: &Property) -> Vec<(Class, String, KindOf)> {
     let legal = &new.legal;
     if old.kind == new.kind {
         return Vec::new();
@@ -261,8 +261,8 @@ fn objects(legal: &str, old: &ObjectKind, new: &ObjectKind, out: &mut Vec<(Class
     }
 }
 
-/// Whether a value that was good may no longer be.
-fn tightened(old: &Property, new: &Property) -> bool {
+/// Whether a value that was good may no longer be, by its rules (the kinds are another question).
+pub(crate) fn tightened(old: &Property, new: &Property) -> bool {
     use std::cmp::Ordering;
     let (a, b) = (&old.validation, &new.validation);
     let bound = |old: &Option<crate::klass::Value>, new: &Option<crate::klass::Value>, worse: Ordering| match (old, new) {

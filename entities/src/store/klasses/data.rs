@@ -8,15 +8,16 @@ use uuid::Uuid;
 
 use super::cell;
 use super::convert::convert;
-use super::work::{What, Work, is_mail};
+use super::run::Change;
+use super::work::{Rows, What, Work, is_mail};
 use crate::klass::fault::Code;
-use crate::klass::property::Home;
-use crate::klass::{Fault, Faults, ObjectId, OrgId, Property, Value};
+use crate::klass::{Fault, Faults, ObjectId, OrgId, Property};
 use crate::store::ddl::{self, Name, TableSpec, quote};
+use crate::store::event::NewEvent;
 use crate::store::{Dialect, Store, StoreError, Tx};
 
 /// How many rows are read or written at a time.
-const BATCH: usize = 500;
+pub(super) const BATCH: usize = 500;
 /// How many offending objects are named.
 const NAMED: usize = 10;
 
@@ -28,14 +29,14 @@ pub(crate) enum Place<'a> {
 }
 
 impl Place<'_> {
-    fn dialect(&self) -> Dialect {
+    pub(super) fn dialect(&self) -> Dialect {
         match self {
             Place::Store(store) => store.dialect(),
             Place::Tx(tx) => tx.dialect(),
         }
     }
 
-    async fn rows(&self, sql: &str, values: Vec<sea_orm::Value>) -> Result<Vec<QueryResult>, StoreError> {
+    pub(super) async fn rows(&self, sql: &str, values: Vec<sea_orm::Value>) -> Result<Vec<QueryResult>, StoreError> {
         match self {
             Place::Store(store) => store.select_unhurried(sql, values).await,
             Place::Tx(tx) => tx.query(sql, values).await,
@@ -58,13 +59,6 @@ impl Place<'_> {
 }
 
 impl Work {
-    fn table(&self) -> Name {
-        match (self.home, &self.klass.extension) {
-            (Home::Extension, Some(extension)) => extension.into(),
-            _ => (&self.klass.table).into(),
-        }
-    }
-
     /// What is not so, before the tables are changed. `there`: the tables that exist.
     pub(crate) async fn check(&self, store: &Store, org: OrgId, there: &[TableSpec]) -> Result<Vec<Fault>, StoreError> {
         let place = Place::Store(store);
@@ -80,23 +74,33 @@ impl Work {
     }
 
     /// Does it, in batches, while others read and write. The new columns are there.
-    pub(crate) async fn run(&self, store: &Store, org: OrgId) -> Result<Vec<Fault>, StoreError> {
+    pub(super) async fn run(&self, store: &Store, change: &Change) -> Result<Vec<Fault>, StoreError> {
         match &self.what {
             What::Convert { from, to } => {
-                self.convert(Place::Store(store), org, from, to, None, from.column != to.column)
-                    .await
+                let write = from.column != to.column;
+                self.convert(Place::Store(store), change.org, from, to, None, write).await
             }
-            What::Fill { to, value } => self.fill(Place::Store(store), org, to, value).await,
+            What::Fill { to, value } => self.fill(store, change, to, value).await.map(|()| vec![]),
             What::Required { .. } | What::Unique { .. } | What::Timeline { .. } => Ok(vec![]),
         }
     }
 
-    /// Does or checks it again for what was written since the change began, while no one else writes.
-    pub(crate) async fn catch_up(&self, tx: &Tx, org: OrgId, since: DateTime<Utc>) -> Result<Vec<Fault>, StoreError> {
-        let place = Place::Tx(tx);
+    /// Does or checks it again for what was written since the change began, while no one else writes. `events`: of what it does to
+    /// objects, to be appended before the commit.
+    pub(super) async fn catch_up(
+        &self,
+        tx: &Tx,
+        change: &Change,
+        since: DateTime<Utc>,
+        events: &mut Vec<NewEvent>,
+    ) -> Result<Vec<Fault>, StoreError> {
+        let (place, org) = (Place::Tx(tx), change.org);
         match &self.what {
             What::Convert { from, to } => self.convert(place, org, from, to, Some(since), from.column != to.column).await,
-            What::Fill { to, value } => self.fill(place, org, to, value).await,
+            What::Fill { to, value } => {
+                events.extend(self.fill_rest(tx, change, to, value).await?);
+                Ok(vec![])
+            }
             What::Required { column, .. } => self.required(place, org, Some(column)).await,
             // Its index is there by now.
             What::Unique { .. } => Ok(vec![]),
@@ -116,46 +120,66 @@ impl Work {
         let dialect = place.dialect();
         let source = cell::columns(&from.kind, &from.column);
         let table = self.table().sql(dialect);
-        let mut values: Vec<sea_orm::Value> = vec![Uuid::nil().into()];
-        let mut sql = format!("select t.id, {} from {table} t", cell::select("t", &source));
-        let mut condition = "t.id > $1".to_string();
-        if let Some(since) = since {
-            let stamps = match self.home {
-                Home::Table => "t",
-                Home::Extension => {
-                    sql.push_str(&format!(" join {} b on b.id = t.id", Name::from(&self.klass.table).sql(dialect)));
-                    condition.push_str(" and b.org_id = $3");
-                    "b"
-                }
-            };
-            condition.push_str(&format!(" and {stamps}.updated_at >= $2"));
-            values.push(dialect.instant(since));
-            if self.home == Home::Extension {
-                values.push(org.0.into());
+        let selected = cell::select("t", &source);
+        let present = format!("t.{} is not null", quote(&from.column));
+        let mut values: Vec<sea_orm::Value> = vec![Uuid::nil().into(), Uuid::nil().into()];
+        // What has no value needs no new one; those that lost theirs since are seen by the last pass.
+        let sql = match (&self.rows, since) {
+            // A link does not say when it was changed, so in the switch all of them are gone through again.
+            (Rows::Links(..), since) => {
+                let condition = if since.is_some() { "true" } else { present.as_str() };
+                format!(
+                    "select t.from_id, t.to_id, {selected} from {table} t where (t.from_id, t.to_id) > ($1, $2) and {condition} \
+                     order by t.from_id, t.to_id limit {BATCH}"
+                )
             }
-        } else {
-            // What has no value needs no new one; those that lost theirs since are seen by the last pass.
-            condition.push_str(&format!(" and t.{} is not null", quote(&from.column)));
-        }
-        sql.push_str(&format!(" where {condition} order by t.id limit {BATCH}"));
+            (_, None) => {
+                values.truncate(1);
+                format!("select t.id, t.id, {selected} from {table} t where t.id > $1 and {present} order by t.id limit {BATCH}")
+            }
+            (Rows::Table, Some(since)) => {
+                values[1] = dialect.instant(since);
+                format!("select t.id, t.id, {selected} from {table} t where t.id > $1 and t.updated_at >= $2 order by t.id limit {BATCH}")
+            }
+            (Rows::Extension(_), Some(since)) => {
+                values[1] = dialect.instant(since);
+                values.push(org.0.into());
+                let base = Name::from(&self.klass.table).sql(dialect);
+                format!(
+                    "select t.id, t.id, {selected} from {table} t join {base} b on b.id = t.id \
+                     where t.id > $1 and b.org_id = $3 and b.updated_at >= $2 order by t.id limit {BATCH}"
+                )
+            }
+        };
+        let links = matches!(self.rows, Rows::Links(..));
         let path = &self.path;
         let (mut unfit, mut named, mut reason) = (0_u64, Vec::new(), String::new());
         loop {
             let rows = place.rows(&sql, values.clone()).await?;
             let mut batch = Vec::with_capacity(rows.len());
             for row in &rows {
-                let id: Uuid = row.try_get_by_index(0).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+                let key = |i: usize| row.try_get_by_index::<Uuid>(i).map_err(|e| StoreError::Corrupt(e.to_string()));
+                let (id, second) = (key(0)?, key(1)?);
                 values[0] = id.into();
-                let value = cell::read(dialect, &from.kind, row, 1)?;
-                match convert(&value, to, path) {
+                if links {
+                    values[1] = second.into();
+                }
+                let value = cell::read(dialect, &from.kind, row, 2)?;
+                let fits = if value.is_null() || from.kind != to.kind {
+                    convert(&value, to, path)
+                } else {
+                    to.accept(&value.to_json(), path).map_err(|fault| fault.message)
+                };
+                match fits {
                     Ok(value) => {
-                        let mut cells = vec![Json::from(id.simple().to_string())];
+                        let mut cells: Vec<Json> = [id, second].map(|id| Json::from(id.simple().to_string())).to_vec();
                         cells.extend(cell::cells(dialect, &to.kind, &value));
                         batch.push(Json::Array(cells));
                     }
                     Err(why) => {
                         unfit += 1;
-                        if named.len() < NAMED {
+                        // Of links, the objects that have them.
+                        if named.len() < NAMED && named.last() != Some(&id) {
                             named.push(id);
                         }
                         if reason.is_empty() {
@@ -169,17 +193,22 @@ impl Work {
                 let set: Vec<String> = target
                     .iter()
                     .enumerate()
-                    .map(|(i, (c, ty))| format!("{} = {}", quote(c), cell::take(dialect, *ty, "r.value", i + 1)))
+                    .map(|(i, (c, ty))| format!("{} = {}", quote(c), cell::take(dialect, *ty, "r.value", i + 2)))
                     .collect();
                 let batch = Json::Array(batch);
                 let (rows, json): (_, sea_orm::Value) = match dialect {
                     Dialect::Postgres => ("jsonb_array_elements($1)", batch.into()),
                     Dialect::Sqlite => ("json_each($1)", batch.to_string().into()),
                 };
-                let id = cell::take(dialect, ddl::Type::Uuid, "r.value", 0);
+                let key = |i: usize| cell::take(dialect, ddl::Type::Uuid, "r.value", i);
+                let which = if links {
+                    format!("t.from_id = {} and t.to_id = {}", key(0), key(1))
+                } else {
+                    format!("t.id = {}", key(0))
+                };
                 place
                     .execute(
-                        format!("update {table} as t set {} from {rows} r where t.id = {id}", set.join(", ")),
+                        format!("update {table} as t set {} from {rows} r where {which}", set.join(", ")),
                         vec![json],
                     )
                     .await?;
@@ -191,84 +220,20 @@ impl Work {
         if unfit == 0 {
             return Ok(vec![]);
         }
+        let (what, remedy) = if from.kind.name() == to.kind.name() {
+            ("It cannot be so bounded".to_owned(), "Change those values first.")
+        } else {
+            (
+                format!("It cannot go from {} to {}", from.kind.name(), to.kind.name()),
+                "Change those values first, or add another property of the new kind.",
+            )
+        };
         let message = format!(
-            "It cannot go from {} to {}: the values of {} do not fit ({reason}) {}.",
-            from.kind.name(),
-            to.kind.name(),
-            objects(unfit),
+            "{what}: the values of {} do not fit ({reason}) {}.",
+            self.counted(unfit),
             self.list(&named, unfit)
         );
-        Ok(vec![
-            Fault::bad(path.clone(), message).remedy("Change those values first, or add another property of the new kind."),
-        ])
-    }
-
-    /// In batches by id; in the switch in one statement, for there are few left.
-    async fn fill(&self, place: Place<'_>, org: OrgId, to: &Property, value: &Value) -> Result<Vec<Fault>, StoreError> {
-        let dialect = place.dialect();
-        let columns = cell::columns(&to.kind, &to.column);
-        let cells = Json::Array(cell::cells(dialect, &to.kind, value));
-        let (row, json): (_, sea_orm::Value) = match dialect {
-            Dialect::Postgres => ("$1::jsonb", cells.into()),
-            Dialect::Sqlite => ("$1", cells.to_string().into()),
-        };
-        let taken: Vec<String> = columns
-            .iter()
-            .enumerate()
-            .map(|(i, (_, ty))| cell::take(dialect, *ty, row, i))
-            .collect();
-        let names: Vec<String> = columns.iter().map(|(c, _)| quote(c)).collect();
-        let (table, column) = (self.table().sql(dialect), quote(&to.column));
-        let base = Name::from(&self.klass.table).sql(dialect);
-        let (fill, mut values) = match self.home {
-            Home::Table => {
-                let set: Vec<String> = names.iter().zip(&taken).map(|(n, v)| format!("{n} = {v}")).collect();
-                (
-                    format!("update {table} as b set {} where b.{column} is null", set.join(", ")),
-                    vec![json],
-                )
-            }
-            Home::Extension => {
-                let sql = format!(
-                    "insert into {table} (id, {}) select b.id, {} from {base} b where b.org_id = $2 \
-                     and not exists (select 1 from {table} t where t.id = b.id and t.{column} is not null)",
-                    names.join(", "),
-                    taken.join(", "),
-                );
-                (sql, vec![json, org.0.into()])
-            }
-        };
-        let end = match self.home {
-            Home::Table => String::new(),
-            Home::Extension => {
-                let set: Vec<String> = names.iter().map(|n| format!("{n} = excluded.{n}")).collect();
-                format!(" on conflict (id) do update set {}", set.join(", "))
-            }
-        };
-        if matches!(place, Place::Tx(_)) {
-            place.execute(format!("{fill}{end}"), values).await?;
-            return Ok(vec![]);
-        }
-        let n = values.len();
-        let batch = format!("{fill} and b.id > ${} and b.id <= ${}{end}", n + 1, n + 2);
-        let (next, own) = match self.home {
-            Home::Table => ("where b.id > $1", vec![]),
-            Home::Extension => ("where b.id > $1 and b.org_id = $2", vec![org.0.into()]),
-        };
-        let next = format!("select b.id from {base} b {next} order by b.id limit 1 offset {}", BATCH - 1);
-        let mut from = Uuid::nil();
-        loop {
-            let mut asked: Vec<sea_orm::Value> = vec![from.into()];
-            asked.extend(own.iter().cloned());
-            let to = ids(&place.rows(&next, asked).await?)?.first().copied();
-            values.truncate(n);
-            values.extend([from.into(), to.unwrap_or(Uuid::max()).into()]);
-            place.execute(batch.clone(), values.clone()).await?;
-            match to {
-                Some(to) => from = to,
-                None => return Ok(vec![]),
-            }
-        }
+        Ok(vec![Fault::bad(path.clone(), message).remedy(remedy)])
     }
 
     /// Only in the switch: until then no one expects such entries.
@@ -303,19 +268,21 @@ impl Work {
     async fn required(&self, place: Place<'_>, org: OrgId, column: Option<&str>) -> Result<Vec<Fault>, StoreError> {
         let dialect = place.dialect();
         let base = Name::from(&self.klass.table).sql(dialect);
-        let (from, id, values) = match (self.home, column) {
-            (Home::Table, Some(column)) => (format!("{base} t where t.{} is null", quote(column)), "t.id", vec![]),
-            (Home::Table, None) => (format!("{base} t"), "t.id", vec![]),
-            (Home::Extension, Some(column)) => (
+        let table = self.table().sql(dialect);
+        let (from, id, values) = match (&self.rows, column) {
+            (Rows::Table, Some(column)) => (format!("{base} t where t.{} is null", quote(column)), "t.id", vec![]),
+            (Rows::Table, None) => (format!("{base} t"), "t.id", vec![]),
+            (Rows::Links(..), Some(column)) => (format!("{table} t where t.{} is null", quote(column)), "t.from_id", vec![]),
+            (Rows::Links(..), None) => (format!("{table} t"), "t.from_id", vec![]),
+            (Rows::Extension(_), Some(column)) => (
                 format!(
-                    "{base} b left join {} t on t.id = b.id where b.org_id = $1 and t.{} is null",
-                    self.table().sql(dialect),
+                    "{base} b left join {table} t on t.id = b.id where b.org_id = $1 and t.{} is null",
                     quote(column)
                 ),
                 "b.id",
                 vec![org.0.into()],
             ),
-            (Home::Extension, None) => (format!("{base} b where b.org_id = $1"), "b.id", vec![org.0.into()]),
+            (Rows::Extension(_), None) => (format!("{base} b where b.org_id = $1"), "b.id", vec![org.0.into()]),
         };
         let rows = place.rows(&format!("select count(*) from {from}"), values.clone()).await?;
         let count: i64 = rows.first().and_then(|r| r.try_get_by_index(0).ok()).unwrap_or_default();
@@ -323,13 +290,13 @@ impl Work {
             return Ok(vec![]);
         }
         let named = ids(&place
-            .rows(&format!("select {id} from {from} order by {id} limit {NAMED}"), values)
+            .rows(&format!("select distinct {id} from {from} order by {id} limit {NAMED}"), values)
             .await?)?;
         let count = count.unsigned_abs();
         let have = if count == 1 { "has" } else { "have" };
         let message = format!(
             "It cannot be required: {} {have} no value: {}.",
-            objects(count),
+            self.counted(count),
             self.list(&named, count)
         );
         Ok(vec![
@@ -355,7 +322,7 @@ impl Work {
         let count = count.unsigned_abs();
         let message = format!(
             "It cannot be unique: {} share their value with another: {}.",
-            objects(count),
+            self.counted(count),
             self.list(&named, count)
         );
         Ok(vec![
@@ -379,20 +346,24 @@ impl Work {
         }
     }
 
+    /// `3 objects`, `1 link`: what does not comply.
+    fn counted(&self, count: u64) -> String {
+        let what = match self.rows {
+            Rows::Links(..) => "link",
+            Rows::Table | Rows::Extension(_) => "object",
+        };
+        format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+    }
+
     fn list(&self, named: &[Uuid], count: u64) -> String {
         let mut out: Vec<String> = named.iter().map(|id| ObjectId(*id).to_text(&self.klass.id_prefix)).collect();
-        if count > named.len() as u64 {
-            out.push(format!("and {} more", count - named.len() as u64));
+        match (&self.rows, count.saturating_sub(named.len() as u64)) {
+            // An object may have several of them.
+            (Rows::Links(..), more) if more > 0 && named.len() == NAMED => out.push("and more".into()),
+            (Rows::Links(..), _) | (_, 0) => {}
+            (_, more) => out.push(format!("and {more} more")),
         }
         out.join(", ")
-    }
-}
-
-fn objects(count: u64) -> String {
-    if count == 1 {
-        "1 object".into()
-    } else {
-        format!("{count} objects")
     }
 }
 

@@ -2,6 +2,21 @@
 
 use crate::store::Store;
 
+/// Their names, in the order in which a change comes by them; the last is passed only by one that cannot be made.
+pub const POINTS: [&str; 11] = [
+    "planned",
+    "running",
+    "expand",
+    "work",
+    "index",
+    "switch",
+    "switched",
+    "after",
+    "contract",
+    "contracted",
+    "undo",
+];
+
 #[cfg(test)]
 #[derive(Default)]
 pub(crate) struct Points {
@@ -32,6 +47,7 @@ impl Store {
     /// A place in a change. In debug builds the environment's `KLIO_FAILPOINT` names one at which the process aborts.
     #[cfg_attr(not(debug_assertions), allow(clippy::unused_async))]
     pub(super) async fn point(&self, name: &'static str) {
+        debug_assert!(POINTS.contains(&name), "{name} is not among POINTS");
         #[cfg(debug_assertions)]
         if std::env::var_os("KLIO_FAILPOINT").is_some_and(|wanted| wanted == name) {
             tracing::error!(name, "KLIO_FAILPOINT: the process ends here");

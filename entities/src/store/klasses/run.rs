@@ -118,7 +118,7 @@ impl Store {
             self.point("expand").await;
         }
         for work in &change.work {
-            data::gather(work.run(self, change.org).await?)?;
+            data::gather(work.run(self, change).await?)?;
             self.point("work").await;
         }
         for step in &change.plan.steps.indexes {
@@ -340,9 +340,9 @@ async fn switch(tx: &Tx, change: &Change) -> Result<Appended, StoreError> {
     if now != Some(version(&change.before)) {
         return Err(StoreError::Stale);
     }
-    let mut faults = Vec::new();
+    let (mut faults, mut events) = (Vec::new(), Vec::new());
     for work in &change.work {
-        faults.extend(work.catch_up(tx, org, change.plan.started - MARGIN).await?);
+        faults.extend(work.catch_up(tx, change, change.plan.started - MARGIN, &mut events).await?);
     }
     data::gather(faults)?;
     for (position, stored) in &change.plan.stored {
@@ -375,31 +375,26 @@ async fn switch(tx: &Tx, change: &Change) -> Result<Appended, StoreError> {
         vec![change.id.into(), Utc::now().into()],
     )
     .await?;
-    log(tx, change).await
+    log(tx, change, events).await
 }
 
-/// An event for each klass, in the stream `t:klass`. Last before the commit: it takes the stream's counter.
-async fn log(tx: &Tx, change: &Change) -> Result<Appended, StoreError> {
+/// An event for each klass, in the stream `t:klass`, behind those of objects. Last before the commit: it takes the streams' counters.
+async fn log(tx: &Tx, change: &Change, mut events: Vec<NewEvent>) -> Result<Appended, StoreError> {
     let image = |registry: &Registry| serde_json::Map::from_iter([("version".to_owned(), registry.version.into())]);
     // A klass that the schema did not show is one that was not there, for those who listen.
     let was_there = |name: &str| change.before.klass(name).is_some_and(|klass| klass.enabled);
-    let events: Vec<NewEvent> = change
-        .plan
-        .stored
-        .iter()
-        .map(|(_, stored)| NewEvent {
-            stream: KLASS_STREAM.to_owned(),
-            id: Uuid::now_v7(),
-            klass: stored.written.name.clone(),
-            object: None,
-            op: EventOp::Klass,
-            cause: None,
-            depth: 0,
-            changed: vec![],
-            before: was_there(&stored.written.name).then(|| image(&change.before)),
-            after: Some(image(&change.after)),
-        })
-        .collect();
+    events.extend(change.plan.stored.iter().map(|(_, stored)| NewEvent {
+        stream: KLASS_STREAM.to_owned(),
+        id: Uuid::now_v7(),
+        klass: stored.written.name.clone(),
+        object: None,
+        op: EventOp::Klass,
+        cause: None,
+        depth: 0,
+        changed: vec![],
+        before: was_there(&stored.written.name).then(|| image(&change.before)),
+        after: Some(image(&change.after)),
+    }));
     event::append(tx, change.org, &change.plan.actor, Utc::now(), &events).await
 }
 

@@ -25,11 +25,11 @@ lines = { to = "line", kind = "many", properties = { quantity = { kind = "intege
 "#;
 const LINE: &str = "name = \"line\"\n[properties]\ntext = { kind = \"string\" }\n";
 
-async fn org(store: &Store, slug: &str) -> Actor {
+pub(super) async fn org(store: &Store, slug: &str) -> Actor {
     Actor::system(OrgId(store.create_org(slug, slug).await.unwrap().id))
 }
 
-async fn define(store: &Store, actor: &Actor, texts: &[&str], force: bool) -> Result<ChangeReport, StoreError> {
+pub(super) async fn define(store: &Store, actor: &Actor, texts: &[&str], force: bool) -> Result<ChangeReport, StoreError> {
     let changes = texts.iter().map(|t| KlassChange::Define(read::from_toml(t).unwrap())).collect();
     let options = ChangeOptions {
         force,
@@ -38,7 +38,7 @@ async fn define(store: &Store, actor: &Actor, texts: &[&str], force: bool) -> Re
     store.change_klasses(actor, changes, options).await
 }
 
-fn faults(result: Result<ChangeReport, StoreError>) -> Vec<Fault> {
+pub(super) fn faults(result: Result<ChangeReport, StoreError>) -> Vec<Fault> {
     match result {
         Err(StoreError::Faults(faults)) => faults.0,
         Err(other) => panic!("{other}"),
@@ -46,7 +46,7 @@ fn faults(result: Result<ChangeReport, StoreError>) -> Vec<Fault> {
     }
 }
 
-fn table(slug: &str, name: &str) -> Name {
+pub(super) fn table(slug: &str, name: &str) -> Name {
     Name {
         schema: Some(format!("org_{slug}")),
         name: name.into(),
@@ -73,12 +73,12 @@ async fn put(store: &Store, table: &Name, column: &str, value: impl Into<Bound>)
     id
 }
 
-async fn texts(store: &Store, sql: &str) -> Vec<Option<String>> {
+pub(super) async fn texts(store: &Store, sql: &str) -> Vec<Option<String>> {
     let rows = store.select(sql, vec![]).await.unwrap();
     rows.iter().map(|r| r.try_get_by_index(0).unwrap()).collect()
 }
 
-async fn columns(store: &Store, table: &Name) -> Vec<String> {
+pub(super) async fn columns(store: &Store, table: &Name) -> Vec<String> {
     let sql = match store.dialect() {
         crate::store::Dialect::Sqlite => format!("select name from pragma_table_info('{}') order by 1", table.bare(store.dialect())),
         crate::store::Dialect::Postgres => format!(

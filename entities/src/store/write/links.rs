@@ -342,7 +342,7 @@ impl Unit<'_> {
     }
 
     /// Notes that the object at the far end gets an event.
-    fn tell_far(&mut self, end: &End, far: Uuid, linked: bool) {
+    pub(super) fn tell_far(&mut self, end: &End, far: Uuid, linked: bool) {
         let Some(row) = self.rows.get_mut(&far) else { return };
         let Some(other) = other_end(&row.klass, end) else { return };
         let names = if linked { &mut row.linked } else { &mut row.unlinked };
@@ -451,7 +451,7 @@ impl Unit<'_> {
     }
 
     /// Loads both sides of links, of whichever of the possible klasses they are.
-    async fn load_any(&mut self, end: &End, pairs: &[(Uuid, Uuid)]) -> Result<(), StoreError> {
+    pub(super) async fn load_any(&mut self, end: &End, pairs: &[(Uuid, Uuid)]) -> Result<(), StoreError> {
         let near: Vec<Uuid> = pairs.iter().map(|(near, _)| *near).collect();
         let far: Vec<Uuid> = pairs.iter().map(|(_, far)| *far).collect();
         let registry = self.registry.clone();

@@ -30,6 +30,7 @@ mod apply;
 mod delete;
 mod derived;
 mod duplicate;
+pub(crate) mod fill;
 mod flush;
 pub(crate) mod idempotency;
 pub(crate) mod layout;
