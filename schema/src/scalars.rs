@@ -73,7 +73,7 @@ pub const OWN: [Row; 11] = [
 pub fn all() -> impl Iterator<Item = ScalarType> {
     let row = |built_in| {
         move |&(name, description, specified_by): &Row| ScalarType {
-            name: name.to_owned(),
+            name: name.into(),
             description: Some(Text::Borrowed(description)),
             specified_by: specified_by.map(str::to_owned),
             built_in,

@@ -236,7 +236,7 @@ fn write_shape(value: &Input, out: &mut String) {
 /// The type that a document writes, as the schema's own kind of reference.
 pub fn type_ref(ty: &AstType) -> TypeRef {
     let inner = match &ty.base {
-        BaseType::Named(name) => TypeRef::named(name.as_str()),
+        BaseType::Named(name) => TypeRef::named(name.to_string()),
         BaseType::List(item) => type_ref(item).list(),
     };
     if ty.nullable { inner } else { inner.required() }
@@ -283,7 +283,7 @@ pub fn coerce_named(
 ) -> Result<Arguments, Error> {
     let mut out = Arguments(IndexMap::with_capacity(declared.len()));
     for argument in declared {
-        let literal_given = given.iter().find(|(name, _)| name.node == argument.name).map(|(_, value)| value);
+        let literal_given = given.iter().find(|(name, _)| *name.node == *argument.name).map(|(_, value)| value);
         let value = match literal_given {
             Some(value) => literal(types, &argument.ty, &value.node, variables).map_err(|problem| {
                 Error::bad(format!(
@@ -302,7 +302,7 @@ pub fn coerce_named(
         };
         match value {
             Some(value) => {
-                out.0.insert(argument.name.clone(), value);
+                out.0.insert(argument.name.as_str().to_owned(), value);
             }
             None if argument.ty.is_required() => {
                 return Err(Error::bad(format!(
@@ -455,7 +455,7 @@ fn json_value(types: &Types, ty: &TypeRef, json: &Json, path: &mut String, leave
                 let before = path.len();
                 let mut out = IndexMap::with_capacity(given.len());
                 for field in it.fields.values() {
-                    let value = match given.get(&field.name) {
+                    let value = match given.get(field.name.as_str()) {
                         Some(json) => {
                             let _ = write!(path, ".{}", field.name);
                             let value = json_value(types, &field.ty, json, path, leaves)?;

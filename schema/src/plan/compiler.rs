@@ -218,7 +218,13 @@ impl<'a> Compiler<'a> {
             });
         }
         let type_name = on.name.clone();
-        Ok((Fields { type_name, fields }, total))
+        Ok((
+            Fields {
+                type_name: type_name.into(),
+                fields,
+            },
+            total,
+        ))
     }
 
     /// A statement that reads objects of a klass by ids: its first argument is the list, its rows begin with the id.

@@ -168,7 +168,7 @@ fn root<'a>(ground: &'a Ground<'a>, document: &'a Arc<Document>, asked: &Asked<'
         Some(read) => Work::Fetch(Box::new(compiler.fetch(read, shape, cost))),
         None => Work::Record(Box::new(Record {
             means: asked.field.means.clone(),
-            field: asked.field.name.clone(),
+            field: asked.field.name.as_str().to_owned(),
             arguments: asked.arguments.clone(),
             shape,
             cost,

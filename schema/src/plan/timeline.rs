@@ -191,8 +191,8 @@ impl<'a> Compiler<'a> {
         match self.ground.types.enumeration(ty.name()) {
             Some(it) => {
                 let values = it.values.iter().map(|(legal, value)| match &value.means {
-                    EnumMeaning::Stored(stored) => (stored.clone(), legal.clone()),
-                    _ => (legal.clone(), legal.clone()),
+                    EnumMeaning::Stored(stored) => (stored.clone(), legal.into()),
+                    _ => (legal.into(), legal.into()),
                 });
                 Leaf::Enum(Arc::new(values.collect()))
             }

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use async_graphql_value::ConstValue;
-use indexmap::IndexMap;
 use klio_entities::klass::relationship::Cardinality;
 use klio_entities::klass::{End, Kind, Klass, Property};
 
 use super::model::{
-    AggregateFunctionName as F, Argument, EnumMeaning, EnumType, EnumValue, Field, InputMeaning, InputType, Meaning, TypeRef,
+    AggregateFunctionName as F, Argument, ByName, EnumMeaning, EnumType, EnumValue, Field, InputMeaning, InputType, Meaning, Name, TypeRef,
 };
 use super::{Builder, base, input, kinds, list, list_req, names, object, req, t};
 
@@ -98,7 +97,7 @@ impl Builder<'_> {
                         .push(Argument::plain("p", req("Float"), "Which: from 0 (smallest) to 1 (largest)."));
                 }
                 field.deprecated = property.deprecated.clone().map(Into::into);
-                parts.fields.insert(property.legal.clone(), field);
+                parts.fields.insert(field.name.clone(), field);
             }
             self.add_object(parts);
             out.fields
@@ -118,11 +117,12 @@ impl Builder<'_> {
             ),
         );
         keys.fields.reserve(klass.properties.len());
-        let mut values = IndexMap::with_capacity(klass.properties.len());
+        let mut values = ByName::with_capacity_and_hasher(klass.properties.len(), Default::default());
         let mut put = |name: String, ty: TypeRef, text: super::Text, key: EnumMeaning, field: Meaning, deprecated: Option<super::Text>| {
             if keys.fields.contains_key(&name) {
                 return;
             }
+            let name = Name::from(name);
             values.insert(
                 name.clone(),
                 EnumValue {
@@ -154,7 +154,7 @@ impl Builder<'_> {
         }
         self.add_object(keys);
         self.add_enum(EnumType {
-            name: names::of_klass(klass, "GroupKey"),
+            name: names::of_klass(klass, "GroupKey").into(),
             description: Some(
                 format!(
                     "By what {} can be gathered; `x_y` is property `y` of the object at `x`.",
@@ -212,7 +212,7 @@ impl Builder<'_> {
         let count = Argument::new("count", t("IntComparison"), InputMeaning::HavingCount, "On how many they are.");
         out.fields.insert("count".into(), count);
         let mut parts = |suffix: &str, properties: &[Arc<Property>]| -> Option<String> {
-            let fields: IndexMap<String, Argument> = properties
+            let fields: ByName<Argument> = properties
                 .iter()
                 .filter_map(|p| {
                     let ty = match p.kind {
@@ -227,7 +227,7 @@ impl Builder<'_> {
                         InputMeaning::HavingProperty(Arc::clone(p)),
                         "On this number over the property.",
                     );
-                    Some((p.legal.clone(), field))
+                    Some((field.name.clone(), field))
                 })
                 .collect();
             if fields.is_empty() {
@@ -294,7 +294,7 @@ impl Builder<'_> {
                     InputMeaning::GroupOrderProperty(Arc::clone(p)),
                     "In this direction.",
                 );
-                it.fields.insert(p.legal.clone(), field);
+                it.fields.insert(field.name.clone(), field);
             }
             self.add_input(it);
             Some(name)

@@ -1,12 +1,13 @@
 //! What every schema has, whatever its klasses: scalars, interfaces, money, operator inputs, small enums, the built-in root fields.
 
 use async_graphql_value::ConstValue;
-use indexmap::IndexMap;
 use klio_entities::klass::filter::Op;
 use klio_entities::klass::query::Bucket;
 
 use super::kinds::{equality, is_null};
-use super::model::{Argument, EnumMeaning, EnumType, EnumValue, Field, InputMeaning, InputType, Meaning, ObjectType, Text, Type};
+use super::model::{
+    Argument, ByName, EnumMeaning, EnumType, EnumValue, Field, InputMeaning, InputType, Meaning, Name, ObjectType, Text, Type,
+};
 use super::{Builder, Root, input, list, list_req, object, req, t};
 
 /// Kinds with an order whose operands have a scalar of their own: the scalar, and whether its filter tells `between`.
@@ -16,7 +17,7 @@ impl Builder<'_> {
     /// Everything on this page, and the records.
     pub(super) fn base(&mut self) {
         for scalar in crate::scalars::all() {
-            self.add(&scalar.name.clone(), Type::Scalar(scalar));
+            self.add(scalar.name.clone(), Type::Scalar(scalar));
         }
         self.interfaces();
         self.values();
@@ -345,7 +346,7 @@ impl Builder<'_> {
                 deprecated: None,
                 means: EnumMeaning::Bucket(bucket),
             };
-            (name.to_owned(), value)
+            (Name::Fixed(name), value)
         });
         self.add_enum(EnumType {
             name: "DateBucket".into(),
@@ -356,7 +357,7 @@ impl Builder<'_> {
 
     /// An enum whose values' names say what they mean.
     pub(super) fn plain_enum(&mut self, name: &'static str, text: &'static str, values: &[(&'static str, &'static str)]) {
-        let values: IndexMap<String, EnumValue> = values
+        let values: ByName<EnumValue> = values
             .iter()
             .map(|&(name, text)| {
                 let value = EnumValue {
@@ -364,7 +365,7 @@ impl Builder<'_> {
                     deprecated: None,
                     means: EnumMeaning::Plain,
                 };
-                (name.to_owned(), value)
+                (Name::Fixed(name), value)
             })
             .collect();
         self.add_enum(EnumType {
@@ -460,7 +461,7 @@ pub(super) fn common_text(name: &str) -> Option<Text> {
 /// `hasAny hasAll hasNone isNull` with operands of one type.
 pub(super) fn list_filter(name: &str, item: &str) -> InputType {
     let mut it = input(
-        name,
+        Name::of(name),
         None,
         format!("Conditions on a list of `{item}`; all that are given must hold."),
     );
@@ -469,14 +470,19 @@ pub(super) fn list_filter(name: &str, item: &str) -> InputType {
         vec![
             Argument::new(
                 "hasAny",
-                list(item),
+                list(Name::of(item)),
                 InputMeaning::Operator(Op::HasAny),
                 "Holds at least one of these.",
             ),
-            Argument::new("hasAll", list(item), InputMeaning::Operator(Op::HasAll), "Holds all of these."),
+            Argument::new(
+                "hasAll",
+                list(Name::of(item)),
+                InputMeaning::Operator(Op::HasAll),
+                "Holds all of these.",
+            ),
             Argument::new(
                 "hasNone",
-                list(item),
+                list(Name::of(item)),
                 InputMeaning::Operator(Op::HasNone),
                 "Holds none of these, or is no list at all.",
             ),
@@ -501,8 +507,8 @@ fn range(scalar: &str) -> InputType {
     insert(
         &mut it,
         vec![
-            Argument::plain("from", req(scalar), "The smallest that is in it."),
-            Argument::plain("to", req(scalar), "The largest that is in it."),
+            Argument::plain("from", req(Name::of(scalar)), "The smallest that is in it."),
+            Argument::plain("to", req(Name::of(scalar)), "The largest that is in it."),
         ],
     );
     it
@@ -510,7 +516,7 @@ fn range(scalar: &str) -> InputType {
 
 /// `eq ne gt gte lt lte`.
 pub(super) fn comparison(name: &str, scalar: &str, text: &str) -> InputType {
-    let mut it = input(name, None, text.to_owned());
+    let mut it = input(Name::of(name), None, text.to_owned());
     insert(
         &mut it,
         vec![
@@ -523,7 +529,7 @@ pub(super) fn comparison(name: &str, scalar: &str, text: &str) -> InputType {
 }
 
 fn op(name: &'static str, operand: &str, op: Op, text: &'static str) -> Argument {
-    Argument::new(name, t(operand), InputMeaning::Operator(op), text)
+    Argument::new(name, t(Name::of(operand)), InputMeaning::Operator(op), text)
 }
 
 fn ordering(scalar: &str) -> Vec<Argument> {
@@ -556,14 +562,14 @@ fn looking(scalar: &str) -> Vec<Argument> {
     for (name, text, make) in rows {
         out.push(Argument::new(
             name,
-            t(scalar),
+            t(Name::of(scalar)),
             InputMeaning::Operator(make(false)),
             format!("{text}."),
         ));
         let folded = format!("{name}IgnoreCase");
         out.push(Argument::new(
             folded,
-            t(scalar),
+            t(Name::of(scalar)),
             InputMeaning::Operator(make(true)),
             format!("{text}, without regard to case."),
         ));
@@ -593,10 +599,15 @@ pub(super) fn with_deleted() -> Argument {
 /// `nodes edges pageInfo totalCount cursor` of a connection.
 pub(super) fn connection_fields(into: &mut ObjectType, node: &str, edge: &str) {
     for field in [
-        Field::new("nodes", list_req(node), Meaning::ConnectionNodes, "The objects of this page."),
+        Field::new(
+            "nodes",
+            list_req(Name::of(node)),
+            Meaning::ConnectionNodes,
+            "The objects of this page.",
+        ),
         Field::new(
             "edges",
-            list_req(edge),
+            list_req(Name::of(edge)),
             Meaning::Edges,
             "The objects of this page, each with its cursor.",
         ),

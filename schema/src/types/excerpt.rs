@@ -12,7 +12,7 @@ use async_graphql::{Name, Positioned};
 use async_graphql_value::{ConstValue, Value};
 
 use super::emit;
-use super::model::{Argument, Field, Type, Types};
+use super::model::{self, Argument, Field, Type, Types};
 
 /// Every name in a document that could be one of the schema's.
 #[derive(Default)]
@@ -58,14 +58,14 @@ pub(crate) fn excerpt(types: &Types, document: &ExecutableDocument) -> Result<dy
                     todo.push(field.ty.name());
                     todo.extend(field.args.iter().filter(|a| keep_argument(a)).map(|a| a.ty.name()));
                 }
-                todo.extend(it.implements.iter().map(String::as_str));
+                todo.extend(it.implements.iter().map(model::Name::as_str));
                 if it.interface {
                     todo.extend(types.possible(&it.name).into_iter().map(|o| o.name.as_str()));
                 }
                 builder = emit::some_fields(builder, it, keep, keep_argument, &filler);
             }
             Type::Union(it) => {
-                todo.extend(it.members.iter().map(String::as_str));
+                todo.extend(it.members.iter().map(model::Name::as_str));
                 builder = emit::one(builder, ty);
             }
             Type::Input(it) => {

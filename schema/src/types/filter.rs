@@ -6,7 +6,7 @@ use klio_entities::klass::filter::{ContactKind, Quantifier, Target};
 use klio_entities::klass::relationship::Cardinality;
 use klio_entities::klass::{End, Klass, Property};
 
-use super::model::{Argument, InputMeaning, InputType, Text};
+use super::model::{Argument, InputMeaning, InputType, Name, Text};
 use super::{Builder, base, describe, has_link_properties, input, is_standard, list, names, t};
 
 impl Builder<'_> {
@@ -74,9 +74,9 @@ impl Builder<'_> {
             if !into.fields.contains_key(&alias.legal)
                 && let Some(mut field) = self.filter_field(owner, property, target)
             {
-                field.name.clone_from(&alias.legal);
+                field.name = Name::from(&alias.legal);
                 field.deprecated = Some(alias.reason.clone().into());
-                into.fields.insert(alias.legal.clone(), field);
+                into.fields.insert(field.name.clone(), field);
             }
         }
     }
@@ -89,7 +89,7 @@ impl Builder<'_> {
             "How many of the related ones match; all comparisons that are given must hold.",
         );
         out.klass = Some(Arc::clone(klass));
-        let field = Argument::plain("filter", t(name), "Only these are counted: all when absent.");
+        let field = Argument::plain("filter", t(Name::of(name)), "Only these are counted: all when absent.");
         out.fields.insert("filter".into(), field);
         self.add_input(out);
 
@@ -260,9 +260,9 @@ fn logic(into: &mut InputType, name: &str) {
     base::insert(
         into,
         vec![
-            Argument::new("and", list(name), InputMeaning::And, "All of these hold."),
-            Argument::new("or", list(name), InputMeaning::Or, "At least one of these holds."),
-            Argument::new("not", t(name), InputMeaning::Not, "This does not hold."),
+            Argument::new("and", list(Name::of(name)), InputMeaning::And, "All of these hold."),
+            Argument::new("or", list(Name::of(name)), InputMeaning::Or, "At least one of these holds."),
+            Argument::new("not", t(Name::of(name)), InputMeaning::Not, "This does not hold."),
         ],
     );
 }
@@ -274,17 +274,22 @@ fn quantifiers(into: &mut InputType, filter: &str) {
         vec![
             Argument::new(
                 "some",
-                t(filter),
+                t(Name::of(filter)),
                 InputMeaning::Quantifier(Quantifier::Some),
                 "At least one matches.",
             ),
             Argument::new(
                 "every",
-                t(filter),
+                t(Name::of(filter)),
                 InputMeaning::Quantifier(Quantifier::Every),
                 "All match; true when there are none.",
             ),
-            Argument::new("none", t(filter), InputMeaning::Quantifier(Quantifier::None), "Not one matches."),
+            Argument::new(
+                "none",
+                t(Name::of(filter)),
+                InputMeaning::Quantifier(Quantifier::None),
+                "Not one matches.",
+            ),
         ],
     );
 }

@@ -7,7 +7,7 @@ use klio_entities::klass::property::Writable;
 use klio_entities::klass::relationship::Cardinality;
 use klio_entities::klass::{End, Klass, Property};
 
-use super::model::{Argument, InputMeaning, Text};
+use super::model::{Argument, InputMeaning, Name, Text};
 use super::{Builder, base, describe, has_link_properties, input, is_standard, kinds, list, names, req, t};
 
 impl Builder<'_> {
@@ -62,11 +62,11 @@ impl Builder<'_> {
                     };
                     there.ty = there.ty.nullable().clone();
                     let old = Argument {
-                        name: alias.legal.clone(),
+                        name: Name::from(&alias.legal),
                         deprecated: Some(alias.reason.clone().into()),
                         ..there.clone()
                     };
-                    into.fields.entry(alias.legal.clone()).or_insert(old);
+                    into.fields.entry(old.name.clone()).or_insert(old);
                 }
             }
         }
@@ -86,7 +86,7 @@ impl Builder<'_> {
 
     fn key_input(&mut self, klass: &Arc<Klass>, key_name: &str) {
         let mut key = input(
-            key_name,
+            Name::of(key_name),
             Some(klass),
             "One object, by exactly one key. (An upsert takes no `id`: it could not make one with it.)",
         );
@@ -107,8 +107,12 @@ impl Builder<'_> {
         base::insert(
             &mut one,
             vec![
-                Argument::plain("connect", t(key), "Ties to one that exists; it replaces whatever was tied."),
-                Argument::plain("create", t(create), "Makes one and ties to it."),
+                Argument::plain(
+                    "connect",
+                    t(Name::of(key)),
+                    "Ties to one that exists; it replaces whatever was tied.",
+                ),
+                Argument::plain("create", t(Name::of(create)), "Makes one and ties to it."),
                 Argument::plain("upsert", t(&upsert), "Makes or changes one and ties to it."),
                 Argument::plain("disconnect", t("Boolean"), "`true`: unties. The object itself stays."),
             ],
@@ -122,10 +126,10 @@ impl Builder<'_> {
         base::insert(
             &mut many,
             vec![
-                Argument::plain("connect", list(key), "Ties to these, which exist."),
-                Argument::plain("create", list(create), "Makes these and ties to them."),
+                Argument::plain("connect", list(Name::of(key)), "Ties to these, which exist."),
+                Argument::plain("create", list(Name::of(create)), "Makes these and ties to them."),
                 Argument::plain("upsert", list(&upsert), "Makes or changes these and ties to them."),
-                Argument::plain("disconnect", list(key), "Unties these. The objects themselves stay."),
+                Argument::plain("disconnect", list(Name::of(key)), "Unties these. The objects themselves stay."),
             ],
         );
         self.add_input(many);
@@ -152,7 +156,7 @@ impl Builder<'_> {
                     );
                     self.put_input(&mut out, field);
                 }
-                let name = out.name.clone();
+                let name = String::from(&out.name);
                 self.add_input(out);
                 name
             }
@@ -207,11 +211,11 @@ impl Builder<'_> {
                     continue;
                 };
                 let old = Argument {
-                    name: alias.legal.clone(),
+                    name: Name::from(&alias.legal),
                     deprecated: Some(alias.reason.clone().into()),
                     ..there.clone()
                 };
-                properties.fields.entry(alias.legal.clone()).or_insert(old);
+                properties.fields.entry(old.name.clone()).or_insert(old);
             }
         }
         let link = || Argument::plain("link", t(&link_input), "The properties of the link.");
@@ -248,7 +252,7 @@ impl Builder<'_> {
                 Argument::plain("disconnect", list(key), "Unties these. The objects themselves stay."),
             ],
         );
-        let name = out.name.clone();
+        let name = String::from(&out.name);
         self.add_input(out);
         name
     }
@@ -300,9 +304,13 @@ pub(super) fn key_args(klass: &Klass) -> Vec<Argument> {
 /// `key create update`.
 pub(super) fn upsert_fields(key: &str, create: &str, update: &str) -> Vec<Argument> {
     vec![
-        Argument::plain("key", req(key), "Which: `externalId`, a unique property or a contact point."),
-        Argument::plain("create", req(create), "If there is none. The key need not be repeated."),
-        Argument::plain("update", req(update), "If there is one."),
+        Argument::plain(
+            "key",
+            req(Name::of(key)),
+            "Which: `externalId`, a unique property or a contact point.",
+        ),
+        Argument::plain("create", req(Name::of(create)), "If there is none. The key need not be repeated."),
+        Argument::plain("update", req(Name::of(update)), "If there is one."),
     ]
 }
 

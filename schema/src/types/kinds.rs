@@ -1,13 +1,12 @@
 //! From a property's kind to the types that say it: on output, on input, in filters. Enums and object kinds get types of their own,
 //! once each, however many properties share them.
 
-use indexmap::IndexMap;
 use klio_entities::klass::filter::{Op, Target};
 use klio_entities::klass::kind::{EnumKind, ObjectKind};
 use klio_entities::klass::{Fault, Kind, Klass, Property, standard};
 use std::sync::Arc;
 
-use super::model::{Argument, EnumMeaning, EnumType, EnumValue, Field, InputMeaning, Meaning, Text, Type, TypeRef};
+use super::model::{Argument, ByName, EnumMeaning, EnumType, EnumValue, Field, InputMeaning, Meaning, Name, Text, Type, TypeRef};
 use super::{Builder, Owner, input, list, names, object, t};
 
 /// The name of an enum kind's type.
@@ -87,7 +86,7 @@ impl Builder<'_> {
 
     fn enum_types(&mut self, kind: &EnumKind, name: String) {
         if let Some(Type::Enum(there)) = self.types.get(&name)
-            && let Some(Owner::Kind(_)) = self.owners.get(&name)
+            && let Some(Owner::Kind(_)) = self.owners.get(name.as_str())
         {
             let same = there.values.len() == kind.values.len()
                 && there
@@ -100,7 +99,7 @@ impl Builder<'_> {
             }
             return;
         }
-        let mut values = IndexMap::with_capacity(kind.values.len());
+        let mut values = ByName::with_capacity_and_hasher(kind.values.len(), Default::default());
         for v in &kind.values {
             self.legal(&v.legal, || format!("The value `{}`", v.value));
             let value = EnumValue {
@@ -112,7 +111,7 @@ impl Builder<'_> {
                 deprecated: v.deprecated.clone().map(Into::into),
                 means: EnumMeaning::Stored(v.value.clone()),
             };
-            if matches!(v.legal.as_str(), "true" | "false" | "null") || values.insert(v.legal.clone(), value).is_some() {
+            if matches!(v.legal.as_str(), "true" | "false" | "null") || values.insert(Name::from(&v.legal), value).is_some() {
                 let fault = Fault::bad(
                     self.path(),
                     format!("The value `{}` cannot have the GraphQL name `{}`", v.value, v.legal),
@@ -127,7 +126,7 @@ impl Builder<'_> {
         }
         self.add_enum(EnumType {
             description: Some(shared_text(&name).unwrap_or_else(|| format!("One of {} values.", values.len()).into())),
-            name: name.clone(),
+            name: Name::of(&name),
             values,
         });
         let mut one = input(format!("{name}Filter"), None, format!("Conditions on a value of `{name}`."));
@@ -150,7 +149,7 @@ impl Builder<'_> {
 
     fn object_types(&mut self, kind: &ObjectKind, name: String, place: &str) {
         if let Some(Type::Object(there)) = self.types.get(&name)
-            && let Some(Owner::Kind(_)) = self.owners.get(&name)
+            && let Some(Owner::Kind(_)) = self.owners.get(name.as_str())
         {
             let same = there.fields.len() == kind.parts.len()
                 && kind.parts.iter().all(|p| {
@@ -300,12 +299,17 @@ pub(super) fn is_null() -> Argument {
 
 /// `eq ne in notIn isNull` with operands of one type.
 pub(super) fn equality(operand: &str) -> Vec<Argument> {
-    let op = |name: &str, ty: TypeRef, op: Op, text: &'static str| Argument::new(name, ty, InputMeaning::Operator(op), text);
+    let op = |name: &'static str, ty: TypeRef, op: Op, text: &'static str| Argument::new(name, ty, InputMeaning::Operator(op), text);
     vec![
-        op("eq", t(operand), Op::Eq, "Equals this."),
-        op("ne", t(operand), Op::Ne, "Does not equal this, or has no value."),
-        op("in", list(operand), Op::In, "Equals one of these."),
-        op("notIn", list(operand), Op::NotIn, "Equals none of these, or has no value."),
+        op("eq", t(Name::of(operand)), Op::Eq, "Equals this."),
+        op("ne", t(Name::of(operand)), Op::Ne, "Does not equal this, or has no value."),
+        op("in", list(Name::of(operand)), Op::In, "Equals one of these."),
+        op(
+            "notIn",
+            list(Name::of(operand)),
+            Op::NotIn,
+            "Equals none of these, or has no value.",
+        ),
         is_null(),
     ]
 }

@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use indexmap::map::Entry;
 use klio_entities::klass::relationship::Cardinality;
 use klio_entities::klass::{End, Fault, Faults, Klass, Property, Registry};
@@ -22,6 +21,7 @@ mod filter;
 mod input;
 pub(crate) mod kinds;
 pub mod model;
+mod name;
 mod object;
 mod record;
 mod roots;
@@ -31,7 +31,7 @@ pub(crate) mod testing;
 mod tests;
 pub(crate) mod timeline;
 
-use model::{Argument, EnumType, Field, InputType, ObjectType, Text, Type, TypeRef, Types};
+use model::{Argument, ByName, EnumType, Field, InputType, Name, ObjectType, Text, Type, TypeRef, Types};
 
 /// Makes the types of an org's schema. Fails with every collision of names (see [`names::check`]).
 pub fn build(registry: &Arc<Registry>) -> Result<Types, Faults> {
@@ -69,8 +69,8 @@ impl std::fmt::Display for Owner {
 /// Types in the making.
 struct Builder<'r> {
     registry: &'r Arc<Registry>,
-    types: IndexMap<String, Type>,
-    owners: HashMap<String, Owner>,
+    types: ByName<Type>,
+    owners: HashMap<Name, Owner, foldhash::fast::RandomState>,
     root_owners: HashMap<String, Owner>,
     faults: Vec<Fault>,
     query: ObjectType,
@@ -93,8 +93,8 @@ impl<'r> Builder<'r> {
         let klasses = registry.klasses.len();
         let mut made = Self {
             registry,
-            types: IndexMap::with_capacity(128 + 40 * klasses),
-            owners: HashMap::with_capacity(128 + 40 * klasses),
+            types: ByName::with_capacity_and_hasher(128 + 40 * klasses, Default::default()),
+            owners: HashMap::with_capacity_and_hasher(128 + 40 * klasses, Default::default()),
             root_owners: HashMap::with_capacity(20 * klasses),
             faults: Vec::new(),
             query: object("Query", "What can be read. Each field is answered by one statement."),
@@ -152,28 +152,28 @@ impl<'r> Builder<'r> {
     }
 
     /// Adds a type under the present owner; another owner's type of that name is a fault.
-    fn add(&mut self, name: &str, ty: Type) {
-        if let Some(other) = self.owners.get(name).cloned() {
+    fn add(&mut self, name: Name, ty: Type) {
+        if let Some(other) = self.owners.get(&name).cloned() {
             self.quarrel(&other, &format!("the GraphQL type name `{name}`"));
             return;
         }
-        self.owners.insert(name.to_owned(), self.owner.clone());
-        self.types.insert(name.to_owned(), ty);
+        self.owners.insert(name.clone(), self.owner.clone());
+        self.types.insert(name, ty);
     }
 
     fn add_object(&mut self, ty: ObjectType) {
         let name = ty.name.clone();
-        self.add(&name, Type::Object(ty));
+        self.add(name, Type::Object(ty));
     }
 
     fn add_input(&mut self, ty: InputType) {
         let name = ty.name.clone();
-        self.add(&name, Type::Input(ty));
+        self.add(name, Type::Input(ty));
     }
 
     fn add_enum(&mut self, ty: EnumType) {
         let name = ty.name.clone();
-        self.add(&name, Type::Enum(ty));
+        self.add(name, Type::Enum(ty));
     }
 
     /// Adds a field to a root type; another owner's field of that name is a fault.
@@ -281,7 +281,7 @@ impl<'r> Builder<'r> {
 
 /// Takes out what nothing refers to: operator inputs of kinds that no klass uses, links to klasses at no one's end. `KObject`
 /// stays, so that a client's fragment on it is valid in an org that has no klass of its own yet.
-fn prune(types: &mut IndexMap<String, Type>) {
+fn prune(types: &mut ByName<Type>) {
     let mut reached = vec![false; types.len()];
     let mut todo = Vec::with_capacity(types.len());
     let reach = |name: &str, reached: &mut Vec<bool>, todo: &mut Vec<usize>| {
@@ -321,45 +321,45 @@ fn capital(owner: &Owner) -> String {
 }
 
 /// An object type without fields.
-fn object(name: impl Into<String>, description: impl Into<Text>) -> ObjectType {
+fn object(name: impl Into<Name>, description: impl Into<Text>) -> ObjectType {
     ObjectType {
         name: name.into(),
         description: Some(description.into()),
         interface: false,
         implements: Vec::new(),
         klass: None,
-        fields: IndexMap::new(),
+        fields: ByName::default(),
     }
 }
 
 /// An input object without fields.
-fn input(name: impl Into<String>, klass: Option<&Arc<Klass>>, description: impl Into<Text>) -> InputType {
+fn input(name: impl Into<Name>, klass: Option<&Arc<Klass>>, description: impl Into<Text>) -> InputType {
     InputType {
         name: name.into(),
         description: Some(description.into()),
         one_of: false,
         klass: klass.cloned(),
-        fields: IndexMap::new(),
+        fields: ByName::default(),
     }
 }
 
 /// `name`.
-fn t(name: impl Into<String>) -> TypeRef {
+fn t(name: impl Into<Name>) -> TypeRef {
     TypeRef::named(name)
 }
 
 /// `name!`.
-fn req(name: impl Into<String>) -> TypeRef {
+fn req(name: impl Into<Name>) -> TypeRef {
     TypeRef::named(name).required()
 }
 
 /// `[name!]`.
-fn list(name: impl Into<String>) -> TypeRef {
+fn list(name: impl Into<Name>) -> TypeRef {
     TypeRef::named(name).required().list()
 }
 
 /// `[name!]!`.
-fn list_req(name: impl Into<String>) -> TypeRef {
+fn list_req(name: impl Into<Name>) -> TypeRef {
     list(name).required()
 }
 

@@ -4,9 +4,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use klio_entities::klass::query::{AggregateFunction, Bucket};
 use klio_entities::klass::{End, Klass, Property, Registry, filter};
+
+pub use super::name::{ByName, Name};
 
 /// A description or a reason: most are the same in every schema.
 pub type Text = Cow<'static, str>;
@@ -17,7 +18,7 @@ pub struct Types {
     /// From what they were made.
     pub registry: Arc<Registry>,
     /// By name, in the order of their making.
-    pub types: IndexMap<String, Type>,
+    pub types: ByName<Type>,
 }
 
 /// A named type.
@@ -39,24 +40,24 @@ pub enum Type {
 #[derive(Debug)]
 pub struct ObjectType {
     /// Its name.
-    pub name: String,
+    pub name: Name,
     /// What it is.
     pub description: Option<Text>,
     /// Is an interface.
     pub interface: bool,
     /// Interfaces that it implements.
-    pub implements: Vec<String>,
+    pub implements: Vec<Name>,
     /// The klass of which it is the object type, if it is one.
     pub klass: Option<Arc<Klass>>,
     /// By name.
-    pub fields: IndexMap<String, Field>,
+    pub fields: ByName<Field>,
 }
 
 /// A field of an object type or interface.
 #[derive(Debug)]
 pub struct Field {
     /// Its name.
-    pub name: String,
+    pub name: Name,
     /// Its type.
     pub ty: TypeRef,
     /// Its arguments.
@@ -73,7 +74,7 @@ pub struct Field {
 #[derive(Clone, Debug)]
 pub struct Argument {
     /// Its name.
-    pub name: String,
+    pub name: Name,
     /// Its type.
     pub ty: TypeRef,
     /// Its default.
@@ -90,7 +91,7 @@ pub struct Argument {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TypeRef {
     /// `Order`.
-    Named(String),
+    Named(Name),
     /// `[…]`.
     List(Box<TypeRef>),
     /// `…!`.
@@ -101,22 +102,22 @@ pub enum TypeRef {
 #[derive(Debug)]
 pub struct UnionType {
     /// Its name.
-    pub name: String,
+    pub name: Name,
     /// What it is.
     pub description: Option<Text>,
     /// Names of its object types.
-    pub members: Vec<String>,
+    pub members: Vec<Name>,
 }
 
 /// An enum.
 #[derive(Debug)]
 pub struct EnumType {
     /// Its name.
-    pub name: String,
+    pub name: Name,
     /// What it is.
     pub description: Option<Text>,
     /// By legal name.
-    pub values: IndexMap<String, EnumValue>,
+    pub values: ByName<EnumValue>,
 }
 
 /// A value of an enum.
@@ -151,7 +152,7 @@ pub enum EnumMeaning {
 #[derive(Debug)]
 pub struct InputType {
     /// Its name.
-    pub name: String,
+    pub name: Name,
     /// What it is.
     pub description: Option<Text>,
     /// Exactly one field must be given (`@oneOf`).
@@ -159,14 +160,14 @@ pub struct InputType {
     /// The klass that it speaks of (filters, orders, inputs).
     pub klass: Option<Arc<Klass>>,
     /// By name.
-    pub fields: IndexMap<String, Argument>,
+    pub fields: ByName<Argument>,
 }
 
 /// A scalar.
 #[derive(Debug)]
 pub struct ScalarType {
     /// Its name.
-    pub name: String,
+    pub name: Name,
     /// What it is.
     pub description: Option<Text>,
     /// `@specifiedBy`.
@@ -400,7 +401,7 @@ pub enum InputMeaning {
 
 impl TypeRef {
     /// `Order`.
-    pub fn named(name: impl Into<String>) -> Self {
+    pub fn named(name: impl Into<Name>) -> Self {
         Self::Named(name.into())
     }
     /// `[self]`.
@@ -486,7 +487,7 @@ impl Types {
 
 impl Field {
     /// A field without arguments.
-    pub fn new(name: impl Into<String>, ty: TypeRef, means: Meaning, description: impl Into<Text>) -> Self {
+    pub fn new(name: impl Into<Name>, ty: TypeRef, means: Meaning, description: impl Into<Text>) -> Self {
         Self {
             name: name.into(),
             ty,
@@ -509,7 +510,7 @@ impl Field {
 
 impl Argument {
     /// An argument or input field without a default.
-    pub fn new(name: impl Into<String>, ty: TypeRef, means: InputMeaning, description: impl Into<Text>) -> Self {
+    pub fn new(name: impl Into<Name>, ty: TypeRef, means: InputMeaning, description: impl Into<Text>) -> Self {
         Self {
             name: name.into(),
             ty,
@@ -520,7 +521,7 @@ impl Argument {
         }
     }
     /// One whose name says what it means.
-    pub fn plain(name: impl Into<String>, ty: TypeRef, description: impl Into<Text>) -> Self {
+    pub fn plain(name: impl Into<Name>, ty: TypeRef, description: impl Into<Text>) -> Self {
         Self::new(name, ty, InputMeaning::Plain, description)
     }
     /// With this default.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use klio_entities::klass::relationship::Cardinality;
 use klio_entities::klass::{End, Klass, Property};
 
-use super::model::{Argument, Field, Meaning, Text, Type, TypeRef, UnionType};
+use super::model::{Argument, Field, Meaning, Name, Text, Type, TypeRef, UnionType};
 use super::{Builder, base, describe, has_link_properties, is_standard, kinds, list, list_req, names, object, req, t};
 
 impl Builder<'_> {
@@ -49,9 +49,9 @@ impl Builder<'_> {
             for alias in &property.aliases {
                 if !out.fields.contains_key(&alias.legal) {
                     let mut field = property_field(klass, property);
-                    field.name.clone_from(&alias.legal);
+                    field.name = Name::from(&alias.legal);
                     field.deprecated = Some(alias.reason.clone().into());
-                    out.fields.insert(alias.legal.clone(), field);
+                    out.fields.insert(field.name.clone(), field);
                 }
             }
         }
@@ -181,7 +181,7 @@ impl Builder<'_> {
 
     fn connection_types(&mut self, connection: &str, edge: &str, klass: &Arc<Klass>, link_owner: &str, link: &[Arc<Property>]) {
         let node = &klass.legal.type_name;
-        let mut out = object(connection, format!("A page of {}.", klass.plural));
+        let mut out = object(Name::of(connection), format!("A page of {}.", klass.plural));
         base::connection_fields(&mut out, node, edge);
         out.fields.insert(
             "aggregate".into(),
@@ -202,7 +202,7 @@ impl Builder<'_> {
         out.fields.insert("groups".into(), groups);
         self.add_object(out);
 
-        let mut it = object(edge, format!("One of a page of {}.", klass.plural));
+        let mut it = object(Name::of(edge), format!("One of a page of {}.", klass.plural));
         it.fields
             .insert("node".into(), Field::new("node", req(node), Meaning::EdgeNode, "The object."));
         it.fields.insert(
@@ -246,7 +246,7 @@ impl Builder<'_> {
                         describe(property, "A property of the link."),
                     )
                 };
-                it.fields.insert(alias.legal.clone(), field);
+                it.fields.insert(field.name.clone(), field);
             }
         }
         self.add_object(it);
@@ -254,17 +254,17 @@ impl Builder<'_> {
 
     /// `union NoteSubject = Customer | Company`: a polymorphic to-one end answers with a union, so that a client knows what may come.
     fn end_union(&mut self, klass: &Arc<Klass>, end: &Arc<End>) {
-        let members: Vec<String> = self.far(end).iter().map(|k| k.legal.type_name.clone()).collect();
+        let members: Vec<Name> = self.far(end).iter().map(|k| Name::from(&k.legal.type_name)).collect();
         if members.is_empty() {
             return;
         }
-        let name = names::of_end(klass, end, "");
+        let name = Name::from(names::of_end(klass, end, ""));
         let union = UnionType {
             name: name.clone(),
             description: Some(format!("What `{}.{}` may be.", klass.legal.type_name, end.legal).into()),
             members,
         };
-        self.add(&name, Type::Union(union));
+        self.add(name, Type::Union(union));
     }
 }
 

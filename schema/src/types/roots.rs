@@ -273,11 +273,11 @@ impl Builder<'_> {
                     it
                 };
                 let keys = by_klass(names::of_end(klass, end, "Key"), &|k| names::of_klass(k, "Key"));
-                let from = keys.name.clone();
+                let from = String::from(&keys.name);
                 self.add_input(keys);
                 if has_link_properties(end) {
                     let connects = by_klass(names::of_end(klass, end, "Connect"), &|k| link_name(klass, end, k, "Connect"));
-                    let to = connects.name.clone();
+                    let to = String::from(&connects.name);
                     self.add_input(connects);
                     (to, from)
                 } else {

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use klio_entities::klass::{Fault, Kind, Klass, Registry};
 
-use super::model::{Argument, EnumMeaning, EnumType, EnumValue, Field, Meaning, Type, UnionType};
+use super::model::{Argument, ByName, EnumMeaning, EnumType, EnumValue, Field, Meaning, Name, Type, UnionType};
 use super::roots::{after, change_fields};
 use super::{Builder, Owner, Root, base, is_standard, kinds, list, names, object, req, t};
 
@@ -49,7 +48,7 @@ pub(super) fn field(registry: &Registry) -> Field {
 fn filters(channel: &str) -> Vec<Argument> {
     vec![
         Argument::plain("kinds", list("TimelineKind"), "Only entries of these kinds."),
-        Argument::plain("channels", list(channel), "Only entries of these channels."),
+        Argument::plain("channels", list(Name::of(channel)), "Only entries of these channels."),
     ]
 }
 
@@ -64,7 +63,7 @@ impl Builder<'_> {
         let conversation = klasses.iter().find(|k| is_standard(k, "conversation"));
         let channel = channel_type(self.registry);
 
-        let mut values = IndexMap::new();
+        let mut values = ByName::default();
         let value = |stored: &str, text: String| EnumValue {
             description: Some(text.into()),
             deprecated: None,
@@ -72,10 +71,13 @@ impl Builder<'_> {
         };
         let mut members = Vec::new();
         for klass in on_it {
-            members.push(klass.legal.type_name.clone());
+            members.push(Name::from(&klass.legal.type_name));
             let kind = names::timeline_kind(klass);
             if values
-                .insert(kind.clone(), value(&klass.name, format!("An object of klass `{}`.", klass.name)))
+                .insert(
+                    Name::from(&kind),
+                    value(&klass.name, format!("An object of klass `{}`.", klass.name)),
+                )
                 .is_some()
             {
                 let fault = Fault::bad(
@@ -108,7 +110,7 @@ impl Builder<'_> {
             return;
         }
         self.add(
-            "TimelineEntry",
+            "TimelineEntry".into(),
             Type::Union(UnionType {
                 name: "TimelineEntry".into(),
                 description: Some("Whatever may stand on a customer's timeline.".into()),

@@ -142,7 +142,7 @@ impl<'a> Walk<'a> {
 
     fn arguments(&mut self, declared: &[Argument], given: &'a [(Positioned<Name>, Positioned<Value>)], uses: &mut Uses<'a>) {
         for (name, value) in given {
-            if let Some(argument) = declared.iter().find(|argument| name.node == argument.name) {
+            if let Some(argument) = declared.iter().find(|argument| *name.node == *argument.name) {
                 self.value(&argument.ty, &value.node, value.pos, argument.default.is_some(), uses);
             }
         }
@@ -228,7 +228,7 @@ impl<'a> Walk<'a> {
                 });
             }),
             _ => {
-                let ty = TypeRef::named(name);
+                let ty = TypeRef::named(name.to_owned());
                 if let Err(problem) = coerce::literal(types, &ty, value, &Variables::default()) {
                     self.wrong(capital(&problem), pos);
                 }
