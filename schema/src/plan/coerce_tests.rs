@@ -15,8 +15,8 @@ fn types() -> Types {
     for scalar in crate::scalars::all() {
         types.types.entry(scalar.name.clone()).or_insert(Type::Scalar(scalar));
     }
-    let named = |name: &str| TypeRef::named(name);
-    let field = |name: &str, ty: TypeRef| (name.to_owned(), Argument::plain(name, ty, ""));
+    let named = |name: &'static str| TypeRef::named(name);
+    let field = |name: &'static str, ty: TypeRef| (name.into(), Argument::plain(name, ty, ""));
     let default = Argument::plain("withDefault", named("Int").required(), "").or(7);
     let thing = InputType {
         name: "Thing".into(),
@@ -29,7 +29,7 @@ fn types() -> Types {
             field("lists", named("Int").list().list()),
             field("strict", named("Int").required().list()),
             field("inner", named("Thing")),
-            ("withDefault".to_owned(), default),
+            ("withDefault".into(), default),
         ]
         .into_iter()
         .collect(),

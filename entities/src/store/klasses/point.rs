@@ -44,13 +44,13 @@ impl Points {
 }
 
 impl Store {
-    /// A place in a change. In debug builds the environment's `KLIO_FAILPOINT` names one at which the process aborts.
+    /// A place in a change. In debug builds the environment's `KLIO_TEST_FAILPOINT` names one at which the process aborts.
     #[cfg_attr(not(debug_assertions), allow(clippy::unused_async))]
     pub(super) async fn point(&self, name: &'static str) {
         debug_assert!(POINTS.contains(&name), "{name} is not among POINTS");
         #[cfg(debug_assertions)]
-        if std::env::var_os("KLIO_FAILPOINT").is_some_and(|wanted| wanted == name) {
-            tracing::error!(name, "KLIO_FAILPOINT: the process ends here");
+        if std::env::var_os("KLIO_TEST_FAILPOINT").is_some_and(|wanted| wanted == name) {
+            tracing::error!(name, "KLIO_TEST_FAILPOINT: the process ends here");
             std::process::abort();
         }
         #[cfg(test)]

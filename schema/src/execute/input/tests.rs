@@ -52,7 +52,12 @@ fn object(types: &Types, ty: &str, input: Json) -> (Object, Vec<Fault>) {
     let variables = coerce_variables(types, &operation.node, given.as_object().expect("it is one")).expect("it is of its type");
     let klass = types.registry.klass("order").expect("it is defined").clone();
     let mut inputs = Inputs::new(types);
-    let it = inputs.object(&klass, &TypeRef::named(ty), &variables.values["it"], &["input".to_owned()]);
+    let it = inputs.object(
+        &klass,
+        &TypeRef::named(ty.to_owned()),
+        &variables.values["it"],
+        &["input".to_owned()],
+    );
     (it, inputs.faults)
 }
 
