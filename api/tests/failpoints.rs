@@ -16,9 +16,9 @@ const BEFORE: &str = r#"
 name = "order"
 [properties]
 number = { kind = "string" }
-placed = { kind = "string" }
+placed = { kind = "string", indexed = true }
 "#;
-/// Values change their kind, an index is made, a default is filled in, a column goes.
+/// Values change their kind, an index is made and another dropped, a default is filled in, a column goes.
 const AFTER: &str = r#"
 name = "order"
 [properties]

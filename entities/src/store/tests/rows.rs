@@ -81,7 +81,7 @@ async fn now(store: &Store, actor: &Actor, name: &str) -> Moment {
 /// Every event of objects of a klass since a moment. (A feed's cursor may lie a little before its moment: other transactions hold it back.)
 async fn since(store: &Store, actor: &Actor, name: &str, moment: &Moment) -> Vec<Arc<Event>> {
     let source = Source::Klass(name.into());
-    let (mut all, mut after) = (Vec::new(), moment.0.clone());
+    let (mut all, mut after) = (Vec::new(), moment.0);
     loop {
         match store.events(actor.org, &source, &after, 1_000).await.unwrap() {
             crate::store::Events::Page { events, cursor, .. } => {
