@@ -3,9 +3,11 @@
 //! A cursor holds the log's epoch and one or two positions: in a stream (a sequence number) and in the org's feed. One from a
 //! mutation or a page holds both, so it serves the stream of the object and a subscription to a whole klass alike.
 //!
+//! An event may make several messages; a cursor between two of them stands before the event and says how many of them were told.
+//!
 //! Layout, before base 64 (URL alphabet, no padding): version (1 byte), flags (1), epoch (8), then if flagged stream hash (8) and
-//! sequence (8), then if flagged transaction (8), position (8), own transaction (8); then 12 bytes of HMAC-SHA-256 over the org and
-//! all of that. Whole numbers are big-endian.
+//! sequence (8), then if flagged transaction (8), position (8), own transaction (8), then if flagged the messages told (2); then 12
+//! bytes of HMAC-SHA-256 over the org and all of that. Whole numbers are big-endian.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,6 +19,7 @@ use crate::klass::OrgId;
 const VERSION: u8 = 1;
 const HAS_STREAM: u8 = 1;
 const HAS_FEED: u8 = 2;
+const HAS_PART: u8 = 4;
 const MAC: usize = 12;
 
 /// A place in the log.
@@ -28,6 +31,8 @@ pub struct Cursor {
     pub stream: Option<StreamPosition>,
     /// Place in the org's feed.
     pub feed: Option<FeedPosition>,
+    /// How many messages of the event that follows have been told already.
+    pub part: u16,
 }
 
 /// Place in a stream: everything up to `seq` has been seen.
@@ -62,11 +67,19 @@ pub fn stream_hash(stream: &str) -> u64 {
 }
 
 impl Cursor {
+    /// No place at all.
+    pub const NOWHERE: Cursor = Cursor {
+        epoch: 0,
+        stream: None,
+        feed: None,
+        part: 0,
+    };
+
     /// The text for clients.
     pub fn encode(&self, org: OrgId, secret: &[u8]) -> String {
         let mut out = Vec::with_capacity(62);
         out.push(VERSION);
-        out.push(if self.stream.is_some() { HAS_STREAM } else { 0 } | if self.feed.is_some() { HAS_FEED } else { 0 });
+        out.push(if self.stream.is_some() { HAS_STREAM } else { 0 } | if self.feed.is_some() { HAS_FEED } else { 0 } | if self.part > 0 { HAS_PART } else { 0 });
         out.extend(self.epoch.to_be_bytes());
         if let Some(stream) = &self.stream {
             out.extend(stream.hash.to_be_bytes());
@@ -76,6 +89,9 @@ impl Cursor {
             out.extend(feed.xid.to_be_bytes());
             out.extend(feed.position.to_be_bytes());
             out.extend(feed.own.to_be_bytes());
+        }
+        if self.part > 0 {
+            out.extend(self.part.to_be_bytes());
         }
         let mac = mac(org, secret, &out).finalize().into_bytes();
         out.extend(&mac[..MAC]);
@@ -114,10 +130,20 @@ impl Cursor {
         } else {
             None
         };
+        let part = if flags & HAS_PART != 0 {
+            u16::from_be_bytes(take(&mut rest)?)
+        } else {
+            0
+        };
         if !rest.is_empty() {
             return Err(NotACursor);
         }
-        Ok(Cursor { epoch, stream, feed })
+        Ok(Cursor {
+            epoch,
+            stream,
+            feed,
+            part,
+        })
     }
 }
 
@@ -157,7 +183,14 @@ mod tests {
         let mut all = Vec::new();
         for stream in [None, Some(stream)] {
             for feed in [None, Some(feed)] {
-                all.push(Cursor { epoch: 42, stream, feed });
+                for part in [0, 3] {
+                    all.push(Cursor {
+                        epoch: 42,
+                        stream,
+                        feed,
+                        part,
+                    });
+                }
             }
         }
         all
@@ -174,14 +207,14 @@ mod tests {
 
     #[test]
     fn is_of_one_org_and_one_secret() {
-        let text = cursors()[3].encode(org(1), b"secret");
+        let text = cursors()[7].encode(org(1), b"secret");
         assert_eq!(Cursor::decode(&text, org(2), b"secret"), Err(NotACursor));
         assert_eq!(Cursor::decode(&text, org(1), b"other"), Err(NotACursor));
     }
 
     #[test]
     fn no_bit_can_be_changed() {
-        let text = cursors()[3].encode(org(1), b"secret");
+        let text = cursors()[7].encode(org(1), b"secret");
         let bytes = URL_SAFE_NO_PAD.decode(&text).unwrap();
         for i in 0..bytes.len() * 8 {
             let mut forged = bytes.clone();

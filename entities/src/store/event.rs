@@ -119,6 +119,8 @@ pub enum Source {
     Stream(String),
     /// The feed, of one klass alone.
     Klass(String),
+    /// The feed, of these klasses.
+    Klasses(Vec<String>),
     /// The feed.
     Org,
 }
@@ -134,6 +136,8 @@ pub enum Events {
         cursor: Cursor,
         /// There may be more right now.
         more: bool,
+        /// Postgres, feed: the highest `xid` of what is committed and not shown yet, since older transactions are open; 0: nothing.
+        hidden: u64,
     },
     /// The cursor cannot be continued: start anew from a fresh read.
     Resync(Resync),
@@ -228,6 +232,7 @@ impl Event {
                 seq: self.seq,
             }),
             feed: None,
+            part: 0,
         }
     }
 
@@ -237,6 +242,7 @@ impl Event {
             epoch,
             stream: None,
             feed: Some(self.feed),
+            part: 0,
         }
     }
 }

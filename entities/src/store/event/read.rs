@@ -114,6 +114,7 @@ impl Store {
                 position: get(row, 2)?,
                 own: 0,
             }),
+            part: 0,
         })
     }
 
@@ -140,7 +141,8 @@ impl Store {
         let limit = limit.clamp(1, MAX_PAGE);
         match source {
             Source::Stream(stream) => self.stream_events(org, stream, after, limit).await,
-            Source::Klass(klass) => self.feed_events(org, Some(klass), after, limit).await,
+            Source::Klass(klass) => self.feed_events(org, Some(std::slice::from_ref(klass)), after, limit).await,
+            Source::Klasses(klasses) => self.feed_events(org, Some(klasses), after, limit).await,
             Source::Org => self.feed_events(org, None, after, limit).await,
         }
     }
@@ -192,7 +194,9 @@ impl Store {
                 epoch: after.epoch,
                 stream: Some(StreamPosition { hash, seq }),
                 feed: None,
+                part: 0,
             },
+            hidden: 0,
             more: seq < head,
             events,
         })
@@ -242,16 +246,23 @@ impl Store {
         }
     }
 
-    async fn feed_events(&self, org: OrgId, klass: Option<&str>, after: &Cursor, limit: usize) -> Result<Events, StoreError> {
+    async fn feed_events(&self, org: OrgId, klasses: Option<&[String]>, after: &Cursor, limit: usize) -> Result<Events, StoreError> {
         let Some(place) = after.feed else {
             return Ok(Events::Resync(Resync::Elsewhere));
         };
         let dialect = self.dialect();
-        let of_klass = if klass.is_some() { "and klass = $5" } else { "and $5 = ''" };
+        let of_klass = match (dialect, klasses) {
+            (Dialect::Postgres, Some(_)) => "and klass = any($5)",
+            (Dialect::Postgres, None) => "and cardinality($5::text[]) = 0",
+            (Dialect::Sqlite, Some(_)) => "and klass in (select value from json_each($5))",
+            (Dialect::Sqlite, None) => "and $5 = $5",
+        };
         let sql = match dialect {
             Dialect::Postgres => format!(
                 "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint, \
-                 coalesce((select seq from stream_head where org_id = $1 and stream = '{FEED_FLOOR}'), 0), {columns} from (select 1) one \
+                 coalesce((select seq from stream_head where org_id = $1 and stream = '{FEED_FLOOR}'), 0), \
+                 coalesce((select xid::text::bigint from event where org_id = $1 and xid >= pg_snapshot_xmin(pg_current_snapshot()) \
+                   {of_klass} order by xid desc limit 1), 0), {columns} from (select 1) one \
                  left join (select * from event where org_id = $1 and (xid, position) > ($2::text::xid8, $3) \
                    and xid < pg_snapshot_xmin(pg_current_snapshot()) and xid <> $4::text::xid8 {of_klass} \
                    order by xid, position limit {limit}) e on true order by e.xid, e.position",
@@ -259,7 +270,7 @@ impl Store {
             ),
             Dialect::Sqlite => format!(
                 "select coalesce((select max(position) from event where org_id = $1), 0), \
-                 coalesce((select seq from stream_head where org_id = $1 and stream = '{FEED_FLOOR}'), 0), {columns} from (select 1) one \
+                 coalesce((select seq from stream_head where org_id = $1 and stream = '{FEED_FLOOR}'), 0), 0, {columns} from (select 1) one \
                  left join (select * from event where org_id = $1 and $2 = $2 and position > $3 and $4 = $4 {of_klass} \
                    order by position limit {limit}) e on true order by e.position",
                 columns = columns(dialect)
@@ -270,21 +281,21 @@ impl Store {
             place.xid.to_string().into(),
             place.position.into(),
             place.own.to_string().into(),
-            klass.unwrap_or_default().into(),
+            texts(dialect, klasses.unwrap_or_default().iter().map(String::as_str)),
         ];
         let rows = self.rows(sql, values).await?;
         let Some(first) = rows.first() else {
             return Err(StoreError::Corrupt("a feed without a row".into()));
         };
-        let (horizon, floor): (i64, i64) = (get(first, 0)?, get(first, 1)?);
+        let (horizon, floor, hidden): (i64, i64, i64) = (get(first, 0)?, get(first, 1)?, get(first, 2)?);
         if self.below_floor(&place, floor) {
             return Ok(Events::Resync(Resync::Expired));
         }
-        let none = get::<Option<String>>(first, 2)?.is_none();
+        let none = get::<Option<String>>(first, 3)?.is_none();
         let mut events = Vec::with_capacity(rows.len());
         if !none {
             for row in &rows {
-                let mut event = read_event(dialect, org, row, 2)?;
+                let mut event = read_event(dialect, org, row, 3)?;
                 // What the cursor had seen ahead goes along in the event's own cursor.
                 event.feed.own = if place.own > event.feed.xid { place.own } else { 0 };
                 events.push(Arc::new(event));
@@ -314,7 +325,9 @@ impl Store {
                 epoch: after.epoch,
                 stream: None,
                 feed: Some(place),
+                part: 0,
             },
+            hidden: unsigned(hidden),
             more: full,
         })
     }

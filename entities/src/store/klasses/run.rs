@@ -169,6 +169,7 @@ impl Store {
                 seq: *seq,
             }),
             feed: appended.feed,
+            part: 0,
         };
         Ok(Some(identity.encode(change.org, &cursor)))
     }

@@ -561,6 +561,7 @@ fn written(job: &Job, unit: &Unit<'_>, item: usize, ids: &[Uuid], appended: &App
                 seq,
             }),
             feed: appended.feed,
+            part: 0,
         };
         job.identity.encode(job.org, &cursor)
     });

@@ -289,6 +289,7 @@ impl World {
                     events,
                     cursor: next,
                     more,
+                    ..
                 } => {
                     all.extend(events);
                     cursor = next;
@@ -319,6 +320,7 @@ async fn start(store: &Store, source: &Source) -> Cursor {
             position: 0,
             own: 0,
         }),
+        part: 0,
     }
 }
 
