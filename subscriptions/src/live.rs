@@ -104,10 +104,7 @@ impl Lives {
     /// Everything behind `after` (`None`: from now on), then [`Live::CaughtUp`], then everything as it comes. Errors of the
     /// database delay, they do not end the stream. Must be called within a tokio runtime; drop the stream to unsubscribe.
     pub fn subscribe(&self, org: OrgId, source: Source, after: Option<Cursor>) -> impl Stream<Item = Live> + Send + 'static + use<> {
-        let of = |klass| Term {
-            klass,
-            ..Term::default()
-        };
+        let of = |klass| Term { klass, ..Term::default() };
         let interest = match &source {
             Source::Stream(_) | Source::Org => Interest::All,
             Source::Klass(klass) => Interest::Any(vec![of(klass.clone())]),

@@ -41,10 +41,7 @@ pub fn has(place: &Cursor, at: &At, index: u16) -> bool {
         (At::Feed(at), _, Some(mine)) => {
             (at.xid, at.position) <= (mine.xid, mine.position)
                 || (mine.own != 0 && at.xid == mine.own)
-                || (place.stream.is_none()
-                    && index < place.part
-                    && at.xid == mine.xid
-                    && at.position.checked_sub(1) == Some(mine.position))
+                || (place.stream.is_none() && index < place.part && at.xid == mine.xid && at.position.checked_sub(1) == Some(mine.position))
         }
         _ => false,
     }

@@ -186,7 +186,11 @@ mod tests {
         let mut watched = presences.watch(OrgId(Uuid::nil()), Uuid::from_u128(1));
         let mut told = || {
             let news = watched.has_changed().unwrap_or(false);
-            let list = watched.borrow_and_update().iter().map(|it| (it.actor.clone(), it.typing)).collect::<Vec<_>>();
+            let list = watched
+                .borrow_and_update()
+                .iter()
+                .map(|it| (it.actor.clone(), it.typing))
+                .collect::<Vec<_>>();
             (news, list)
         };
         presences.heard(beat(1, "user:2:Bob", false, 1_000));

@@ -239,7 +239,10 @@ mod tests {
     fn term(klass: &str, equal: &[(&str, &[Json])]) -> Term {
         Term {
             klass: klass.into(),
-            equal: equal.iter().map(|(column, values)| ((*column).to_owned(), values.to_vec())).collect(),
+            equal: equal
+                .iter()
+                .map(|(column, values)| ((*column).to_owned(), values.to_vec()))
+                .collect(),
             changed: None,
         }
     }
@@ -249,7 +252,10 @@ mod tests {
         let mut router = Router::default();
         for n in 0..10_000 {
             let mine = [json!(format!("agent {n}"))];
-            router.add(n, Interest::Any(vec![term("conversation", &[("assignee_id", &mine), ("status", &[json!("open")])])]));
+            router.add(
+                n,
+                Interest::Any(vec![term("conversation", &[("assignee_id", &mine), ("status", &[json!("open")])])]),
+            );
         }
         let mut to = BTreeSet::new();
         let handed_over = event(

@@ -79,7 +79,11 @@ impl Cursor {
     pub fn encode(&self, org: OrgId, secret: &[u8]) -> String {
         let mut out = Vec::with_capacity(62);
         out.push(VERSION);
-        out.push(if self.stream.is_some() { HAS_STREAM } else { 0 } | if self.feed.is_some() { HAS_FEED } else { 0 } | if self.part > 0 { HAS_PART } else { 0 });
+        out.push(
+            if self.stream.is_some() { HAS_STREAM } else { 0 }
+                | if self.feed.is_some() { HAS_FEED } else { 0 }
+                | if self.part > 0 { HAS_PART } else { 0 },
+        );
         out.extend(self.epoch.to_be_bytes());
         if let Some(stream) = &self.stream {
             out.extend(stream.hash.to_be_bytes());
@@ -138,12 +142,7 @@ impl Cursor {
         if !rest.is_empty() {
             return Err(NotACursor);
         }
-        Ok(Cursor {
-            epoch,
-            stream,
-            feed,
-            part,
-        })
+        Ok(Cursor { epoch, stream, feed, part })
     }
 }
 

@@ -94,7 +94,11 @@ fn of_a_state_only_the_newest_counts() {
     assert_eq!(seat.poll(&mut cx), Poll::Ready(Sat::Item(5)));
     assert_eq!(seat.poll(&mut cx), Poll::Pending);
     let mut other = cast.sit();
-    assert_eq!(other.poll(&mut cx), Poll::Ready(Sat::Item(5)), "who comes later gets the present state");
+    assert_eq!(
+        other.poll(&mut cx),
+        Poll::Ready(Sat::Item(5)),
+        "who comes later gets the present state"
+    );
     cast.push(vec![item(6), item(7)], place(7));
     for seat in [&mut seat, &mut other] {
         assert_eq!(seat.poll(&mut cx), Poll::Ready(Sat::Item(7)));

@@ -191,7 +191,9 @@ impl Subscriber {
     fn begin_here(&mut self) {
         let mut state = lock(&self.hub.0.state);
         // A hub that was read knows where it is.
-        let Some(edge) = state.ring.as_ref().map(|ring| ring.edge()) else { return };
+        let Some(edge) = state.ring.as_ref().map(|ring| ring.edge()) else {
+            return;
+        };
         if let Some(tap) = state.tap(self.tap) {
             tap.live = true;
             self.place = edge;

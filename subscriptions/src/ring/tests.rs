@@ -258,7 +258,10 @@ fn who_is_in_another_stream_or_log_does_not_join() {
         ..place(Some(7), None)
     };
     assert_eq!((ring.join(&elsewhere), ring.join(&other_log)), (None, None));
-    assert!(ring.join(&place(Some(5), Some(3))).is_some(), "a component that it does not have is no hindrance");
+    assert!(
+        ring.join(&place(Some(5), Some(3))).is_some(),
+        "a component that it does not have is no hindrance"
+    );
     ring.jump(elsewhere);
     assert_eq!(ring.join(&place(Some(9), None)), None);
     assert!(ring.join(&elsewhere).is_some());
@@ -285,8 +288,12 @@ fn the_writers_own_transaction_is_left_out() {
     // It has seen its own, which lies ahead: 11.
     let start = feed(9, i64::MAX, 11);
     let Some(ordinal) = ring.join(&start) else { panic!("joins") };
-    let Next::Item(first, ordinal, here) = ring.next(ordinal, &start) else { panic!("an item") };
+    let Next::Item(first, ordinal, here) = ring.next(ordinal, &start) else {
+        panic!("an item")
+    };
     assert_eq!((first.what, here), (10, feed(10, 1, 11)));
-    let Next::Item(second, _, here) = ring.next(ordinal, &here) else { panic!("an item") };
+    let Next::Item(second, _, here) = ring.next(ordinal, &here) else {
+        panic!("an item")
+    };
     assert_eq!((second.what, here), (12, feed(12, 1, 0)));
 }
