@@ -10,13 +10,13 @@ use klio_entities::klass::relationship::Cardinality;
 use klio_entities::klass::{Draft, End, Kind, Klass, Property, Value, accept};
 use serde_json::Value as Json;
 
-use super::expression::plain;
+use super::expression::{Expression, plain};
 use super::mapping::{By, Level, LinkRule, Mapping, Target};
-use super::path::Scope;
+use super::path::{Path, Scope};
 use super::source::Record;
 
 /// An object that a record wishes to be.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Wish {
     /// Its place among those of its record.
     pub ordinal: usize,
@@ -127,13 +127,13 @@ fn level(level_: &Level, scope: &Scope<'_>, above: Option<&Above>, place: String
                 required.push(rule.end.legal.clone());
                 above.map(|(klass, key)| vec![connect(klass, key.clone())]).ok_or_else(String::new)
             }
-            Target::Known { from, by } => {
+            Target::Known { each, from, by, values } => {
                 if rule.is_required() {
                     required.push(rule.end.legal.clone());
                 }
-                match from.see(scope) {
-                    Some(json) => known(rule, by, json),
-                    None => from.get(scope).map_or(Ok(Vec::new()), |json| known(rule, by, &json)),
+                match each {
+                    None => tied(rule, from, by, values, scope),
+                    Some(each) => tied_each(rule, each, from, by, values, scope),
                 }
             }
         };
@@ -228,6 +228,90 @@ fn connect(klass: &Arc<Klass>, key: Key) -> LinkChange {
         key,
         link: Vec::new(),
     }
+}
+
+/// The links that a record names, all with the same properties.
+fn tied(
+    rule: &LinkRule,
+    from: &Path,
+    by: &By,
+    values: &[(Arc<Property>, Expression)],
+    scope: &Scope<'_>,
+) -> Result<Vec<LinkChange>, String> {
+    let mut changes = match from.see(scope) {
+        Some(json) => known(rule, by, json)?,
+        None => match from.get(scope) {
+            Some(json) => known(rule, by, &json)?,
+            None => return Ok(Vec::new()),
+        },
+    };
+    if values.is_empty() || changes.is_empty() {
+        return Ok(changes);
+    }
+    let mut made = Vec::with_capacity(values.len());
+    for (property, expression) in values {
+        let Some(json) = expression.make(scope).map_err(|reason| format!("{}: {reason}", property.legal))? else {
+            continue;
+        };
+        let json = fit(&property.kind, json);
+        let value = property
+            .accept(&json, &[])
+            .map_err(|fault| format!("{}: {fault}", property.legal))?;
+        made.push((property.clone(), value));
+    }
+    for change in &mut changes {
+        if let LinkChange::Connect { link, .. } = change {
+            link.clone_from(&made);
+        }
+    }
+    Ok(changes)
+}
+
+/// The links that records within the record name, each with properties of its own. Of two to the same object the later one counts.
+fn tied_each(
+    rule: &LinkRule,
+    each: &Path,
+    from: &Path,
+    by: &By,
+    values: &[(Arc<Property>, Expression)],
+    scope: &Scope<'_>,
+) -> Result<Vec<LinkChange>, String> {
+    let Some(found) = each.get(scope) else { return Ok(Vec::new()) };
+    let mut changes: Vec<LinkChange> = Vec::new();
+    let mut take = |record: &Json, key: Option<&str>, index: usize| -> Result<(), String> {
+        let scope = Scope {
+            record,
+            key,
+            index: index as u64,
+            line: scope.line,
+            parent: Some(scope),
+        };
+        for change in tied(rule, from, by, values, &scope).map_err(|reason| {
+            format!(
+                "{}[{}]: {reason}",
+                each.text,
+                key.map_or(index.to_string(), |key| format!("\"{key}\""))
+            )
+        })? {
+            let same = |other: &LinkChange| match (other, &change) {
+                (LinkChange::Connect { klass: a, key: x, .. }, LinkChange::Connect { klass: b, key: y, .. }) => a.name == b.name && x == y,
+                _ => false,
+            };
+            changes.retain(|other| !same(other));
+            changes.push(change);
+        }
+        Ok(())
+    };
+    match &found {
+        Json::Array(records) => records.iter().enumerate().try_for_each(|(i, record)| take(record, None, i))?,
+        Json::Object(records) => records
+            .iter()
+            .enumerate()
+            .try_for_each(|(i, (key, record))| take(record, Some(key), i))?,
+        Json::Null => {}
+        other => return Err(format!("{other} is neither a list of records nor an object of them")),
+    }
+    Ok(changes)
 }
 
 /// The links to those that a value names.

@@ -55,7 +55,16 @@ pub enum Target {
     /// The one made of the record above.
     Parent,
     /// Those known by what stands at a path.
-    Known { from: Path, by: By },
+    Known {
+        /// Where the records of the links stand, when each link has one of its own: `from` and the values are theirs.
+        each: Option<Path>,
+        /// What stands for the far object.
+        from: Path,
+        /// By what it is known.
+        by: By,
+        /// Properties of the link.
+        values: Vec<(Arc<Property>, Expression)>,
+    },
 }
 
 /// By what an object is known.
@@ -393,7 +402,7 @@ impl Reader<'_> {
     }
 
     fn link(&mut self, said: &Table, end: &Arc<End>, above: &[Arc<Klass>], place: &[String]) -> Option<LinkRule> {
-        self.only(said, &["from", "by", "klass", "parent"], place);
+        self.only(said, &["from", "by", "klass", "parent", "each", "properties"], place);
         match said.get("parent") {
             None => {}
             Some(Toml::Boolean(true)) => {
@@ -405,8 +414,8 @@ impl Reader<'_> {
                     );
                     return None;
                 };
-                if said.contains_key("from") {
-                    self.fault(place, "`parent` and `from` exclude each other", None);
+                if let Some(other) = ["from", "each", "properties"].into_iter().find(|key| said.contains_key(*key)) {
+                    self.fault(place, format!("`parent` and `{other}` exclude each other"), None);
                     return None;
                 }
                 if !end.to.contains(&parent.name) {
@@ -481,7 +490,19 @@ impl Reader<'_> {
             }
             return None;
         };
-        let from = self.path(from, above.len(), &under(place, "from"))?;
+        let each = match self.text(said, "each", place) {
+            Some(text) => Some(self.path(text, above.len(), &under(place, "each"))?),
+            None => None,
+        };
+        if each.is_some() && end.cardinality == Cardinality::One {
+            let message = format!("`{}` is one object, and `each` is for several", end.legal);
+            self.fault(&under(place, "each"), message, Some("Leave it out.".into()));
+            return None;
+        }
+        // Within `each` one stands a level deeper.
+        let depth = above.len() + usize::from(each.is_some());
+        let values = self.link_values(said, end, depth, place);
+        let from = self.path(from, depth, &under(place, "from"))?;
         if end.cardinality == Cardinality::One && from.text.contains("[]") {
             self.fault(
                 &under(place, "from"),
@@ -493,8 +514,34 @@ impl Reader<'_> {
         Some(LinkRule {
             end: end.clone(),
             to,
-            target: Target::Known { from, by },
+            target: Target::Known { each, from, by, values },
         })
+    }
+
+    /// How the properties of a link are made.
+    fn link_values(&mut self, said: &Table, end: &End, depth: usize, place: &[String]) -> Vec<(Arc<Property>, Expression)> {
+        let Some(given) = self.table(said, "properties", place) else {
+            return Vec::new();
+        };
+        let place = under(place, "properties");
+        let known = &end.relationship.properties;
+        let mut values = Vec::new();
+        for (name, said) in given {
+            let place = under(&place, name);
+            let Some(found) = known.iter().find(|p| p.legal == *name || p.name == *name) else {
+                let remedy = match known.as_slice() {
+                    [] => "Its links have no properties.".to_owned(),
+                    _ => meant(name, known.iter().map(|p| p.legal.as_str())),
+                };
+                self.fault(&place, format!("links of `{}` have no property `{name}`", end.legal), Some(remedy));
+                continue;
+            };
+            let objects = matches!(found.kind, Kind::Json | Kind::Object(_) | Kind::List(_));
+            if let Some(expression) = self.expression(said, depth, objects, &place) {
+                values.push((found.clone(), expression));
+            }
+        }
+        values
     }
 }
 

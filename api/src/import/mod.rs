@@ -1,15 +1,16 @@
 //! `klio import`: files of other systems' records, streamed into objects by a mapping.
 //!
 //! Reading order: [`mapping`] (what becomes of a record), [`path`] and [`expression`] (how a value is made), [`source`] (files as
-//! streams), [`make`] (records into drafts), [`run`] (drafts in batches through [`Store::write`]), `late` (what waits for objects
-//! that come later in the file).
+//! streams), [`make`] (records into drafts), `reader` (drafts into batches), [`run`] (batches through [`Store::write`]), `late` (what
+//! waits for objects that come later in the file), `dry` (the same, and nothing written).
 //!
 //! | | |
 //! |---|---|
 //! | reading | a thread of its own reads and maps, at most two batches ahead of what is written |
-//! | writing | 1,000 drafts at a time, each an upsert by its key: doing it twice changes nothing |
+//! | writing | 1,000 drafts at a time, each an upsert by its key: doing it twice changes nothing. On Postgres two batches at the same time |
 //! | a bad record | is told with file, line or record, path and reason; the others go on |
 //! | a link that leads nowhere yet | the object comes without it (or waits, if it cannot be without), and it is tried again at the end |
+//! | the klasses are changed meanwhile | the batch at hand is made anew, by the new ones |
 //! | interrupted | the next run goes on behind the last batch that was committed |
 //!
 //! What must never be: a whole file in memory; a position that is noted before what lies before it is committed.
@@ -23,12 +24,14 @@ use klio_entities::klass::Faults;
 use klio_entities::store::StoreError;
 use tokio_util::sync::CancellationToken;
 
+mod dry;
 mod expression;
 mod late;
 mod make;
 mod mapping;
 mod path;
 mod progress;
+mod reader;
 mod run;
 pub mod source;
 
@@ -172,8 +175,8 @@ pub enum ImportError {
     /// The file's name does not say how it is written.
     #[error("{} does not end in .json, .ndjson, .jsonl, .csv or .tsv: say how it is written with --format", .0.display())]
     Format(PathBuf),
-    /// The klasses were changed while it ran.
-    #[error("the klasses were changed meanwhile; run it again, it goes on where it stopped")]
+    /// The klasses were changed again and again while it ran.
+    #[error("the klasses were changed again and again meanwhile; run it again, it goes on where it stopped")]
     Stale,
     /// The store.
     #[error("{0}")]

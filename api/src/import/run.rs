@@ -1,68 +1,32 @@
-//! The import itself: batches from the reading thread, written one after another; then what waited for later objects.
+//! The import itself: batches from the reading thread, each lane's one after another; then what waited for later objects.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use klio_entities::klass::draft::Outcome;
 use klio_entities::klass::fault::Code;
-use klio_entities::klass::{Actor, Draft, Fault, Faults, Registry};
-use klio_entities::store::Store;
+use klio_entities::klass::{Actor, Draft, Fault, Faults};
 use klio_entities::store::write::WriteOptions;
+use klio_entities::store::{Dialect, Store, StoreError};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::late::{Late, Part, Waiting};
 use super::make::{Wish, make};
 use super::mapping::Mapping;
 use super::progress::{Noted, fingerprint};
-use super::source::{self, Format, Item, Record, SourceError};
+use super::reader::{self, Batch, Pick, Present, Reading, Rules, UnderWay};
+use super::source::{Format, Record, SourceError};
 use super::{Bad, Import, ImportError, Progress, Summary, Watch};
 
 /// How often the position is noted, at most: what lies behind it is done again after an interruption.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
-/// How many batches the reader may be ahead.
-const AHEAD: usize = 2;
-
-/// What the reading thread hands over.
-#[derive(Default)]
-struct Batch {
-    records: Vec<Record>,
-    picks: Vec<Pick>,
-    drafts: Vec<Draft>,
-    bad: Vec<Bad>,
-    /// Klasses of the objects lost to flaws.
-    lost: Vec<String>,
-    unreadable: u64,
-    /// How many records of the file are in this batch or before it.
-    position: u64,
-}
-
-/// A draft's origin.
-#[derive(Clone, Debug)]
-struct Pick {
-    /// Its record's place in the batch.
-    record: usize,
-    ordinal: usize,
-    place: String,
-    klass: String,
-    required: Vec<String>,
-    /// The end, when the draft is a link alone.
-    link: Option<String>,
-}
-
-impl Pick {
-    fn of(record: usize, wish: &Wish) -> Self {
-        Self {
-            record,
-            ordinal: wish.ordinal,
-            place: wish.place.clone(),
-            klass: wish.object.klass.name.clone(),
-            required: wish.required.clone(),
-            link: None,
-        }
-    }
-}
+/// How many batches are written at the same time, on Postgres. (SQLite has one writer.)
+const LANES: usize = 2;
+/// How often a batch is made anew because the klasses were changed, before one gives up.
+pub(super) const RENEWALS: u32 = 20;
 
 /// What an attempt left undone for now.
 type Left = BTreeMap<usize, Vec<Part>>;
@@ -85,11 +49,12 @@ pub async fn import(store: &Store, actor: &Actor, job: &Import, watch: &mut dyn 
         error,
     };
     let size = std::fs::metadata(&job.file).map_err(io)?.len();
+    let rules = Arc::new(Rules { registry, mapping });
     let mut run = Run {
         store,
         actor,
-        registry,
-        mapping: Arc::new(mapping),
+        job,
+        present: Arc::new(RwLock::new(rules)),
         file: job
             .file
             .file_name()
@@ -101,81 +66,109 @@ pub async fn import(store: &Store, actor: &Actor, job: &Import, watch: &mut dyn 
             ..Progress::default()
         },
         bytes: Arc::default(),
+        under_way: Arc::default(),
         helped: 0,
     };
     if job.dry_run {
-        run.dry(job, format).await?;
+        run.dry(format).await?;
     } else {
-        run.wet(job, format).await?;
+        run.wet(format).await?;
     }
     let mut summary = run.summary;
     summary.took = began.elapsed();
     Ok(summary)
 }
 
-struct Run<'a> {
-    store: &'a Store,
-    actor: &'a Actor,
-    registry: Arc<Registry>,
-    mapping: Arc<Mapping>,
-    file: String,
-    summary: Summary,
-    watch: &'a mut dyn Watch,
-    progress: Progress,
+pub(super) struct Run<'a> {
+    pub store: &'a Store,
+    pub actor: &'a Actor,
+    pub job: &'a Import,
+    pub present: Present,
+    pub file: String,
+    pub summary: Summary,
+    pub watch: &'a mut dyn Watch,
+    pub progress: Progress,
     bytes: Arc<AtomicU64>,
+    under_way: Arc<UnderWay>,
     /// How often a draft was written that brought something: what waits is tried as long as this rises.
     helped: u64,
 }
 
-impl Run<'_> {
-    /// Reads and maps on a thread of its own.
-    fn start(&self, job: &Import, format: Format, skip: u64) -> (mpsc::Receiver<Batch>, std::thread::JoinHandle<Result<(), SourceError>>) {
-        let (send, receive) = mpsc::channel(AHEAD);
-        let (path, size, file) = (job.file.clone(), job.batch.max(1), self.file.clone());
-        let (mapping, bytes) = (self.mapping.clone(), self.bytes.clone());
-        let reading = std::thread::spawn(move || {
-            let mut batch = Batch {
-                position: skip,
-                ..Batch::default()
-            };
-            let read = source::read(&path, format, skip, bytes, &mut |item| {
-                batch.take(item, &mapping, &file);
-                if batch.drafts.len() < size && batch.bad.len() < size && batch.records.len() < size {
-                    return true;
-                }
-                let next = Batch {
-                    position: batch.position,
-                    ..Batch::default()
-                };
-                // Whoever was to write is gone: so is the reason to read.
-                send.blocking_send(std::mem::replace(&mut batch, next)).is_ok()
-            });
-            // What came before a mistake is good.
-            let _ = send.blocking_send(batch);
-            read
-        });
-        (receive, reading)
-    }
+/// A lane, as they see it who write.
+struct Lane {
+    receive: mpsc::Receiver<Batch>,
+    busy: bool,
+    ended: bool,
+}
 
-    async fn dry(&mut self, job: &Import, format: Format) -> Result<(), ImportError> {
-        let (mut batches, reading) = self.start(job, format, 0);
-        while let Some(batch) = batches.recv().await {
-            self.told(&batch);
-            for pick in &batch.picks {
-                self.summary.klasses.entry(pick.klass.clone()).or_default().created += 1;
-            }
-            self.moved(batch.picks.len());
-            if job.stop.is_cancelled() {
-                self.summary.stopped = true;
-                break;
+/// The next batch of a lane that has nothing to do; `None` in it: the lane has come to its end. `None`: there is no such lane.
+async fn next(lanes: &mut [Lane]) -> Option<(usize, Option<Batch>)> {
+    std::future::poll_fn(|context| {
+        let mut waits = false;
+        for (i, lane) in lanes.iter_mut().enumerate().filter(|(_, lane)| !lane.busy && !lane.ended) {
+            match lane.receive.poll_recv(context) {
+                std::task::Poll::Ready(batch) => return std::task::Poll::Ready(Some((i, batch))),
+                std::task::Poll::Pending => waits = true,
             }
         }
-        drop(batches);
-        joined(reading)?;
-        Ok(())
+        if waits {
+            std::task::Poll::Pending
+        } else {
+            std::task::Poll::Ready(None)
+        }
+    })
+    .await
+}
+
+/// Up to where an import has come, when batches end in any order.
+#[derive(Default)]
+struct Reached {
+    /// All records before this one were handed over.
+    low: u64,
+    /// The first records of the batches that are being written.
+    flying: Vec<u64>,
+    /// What failed in batches that are written: behind which record they end, and how much.
+    failed: Vec<(u64, u64)>,
+}
+
+impl Reached {
+    /// All records before this one are written.
+    fn position(&self) -> u64 {
+        self.flying.iter().copied().min().map_or(self.low, |first| first.min(self.low))
     }
 
-    async fn wet(&mut self, job: &Import, format: Format) -> Result<(), ImportError> {
+    /// What failed of them.
+    fn failed(&self) -> u64 {
+        let position = self.position();
+        self.failed.iter().filter(|(end, _)| *end <= position).map(|(_, count)| count).sum()
+    }
+}
+
+type Results = Vec<Result<Outcome, Faults>>;
+
+fn outcomes(results: Vec<Result<klio_entities::klass::draft::Written, Faults>>) -> Results {
+    results.into_iter().map(|result| result.map(|written| written.outcome)).collect()
+}
+
+impl Run<'_> {
+    /// Reads and maps on a thread of its own, into so many lanes.
+    pub fn start(&self, format: Format, skip: u64, lanes: usize) -> reader::Started {
+        let reading = Reading {
+            path: self.job.file.clone(),
+            format,
+            skip,
+            size: self.job.batch.max(1),
+            lanes,
+            present: self.present.clone(),
+            file: self.file.clone(),
+            bytes: self.bytes.clone(),
+            under_way: self.under_way.clone(),
+        };
+        reading.start()
+    }
+
+    async fn wet(&mut self, format: Format) -> Result<(), ImportError> {
+        let job = self.job;
         let (path, text) = (job.file.clone(), job.mapping.clone());
         let made = tokio::task::spawn_blocking(move || fingerprint(&path, &text)).await;
         let fingerprint = made
@@ -201,50 +194,99 @@ impl Run<'_> {
         self.summary.skipped = skip;
         let before = noted.failed();
         self.summary.failed_before = before;
-        let (mut batches, reading) = self.start(job, format, skip);
-        let mut position = skip;
+        let many = match self.store.dialect() {
+            Dialect::Postgres => LANES,
+            Dialect::Sqlite => 1,
+        };
+        let many = reader::lanes(&reader::now(&self.present).mapping, many);
+        let (receivers, reading) = self.start(format, skip, many);
+        let mut lanes: Vec<Lane> = receivers
+            .into_iter()
+            .map(|receive| Lane {
+                receive,
+                busy: false,
+                ended: false,
+            })
+            .collect();
+        let mut reached = Reached {
+            low: skip,
+            ..Reached::default()
+        };
+        let mut flying: JoinSet<(usize, Batch, Result<Results, StoreError>)> = JoinSet::new();
         let mut last = Instant::now();
-        while let Some(batch) = batches.recv().await {
+        loop {
+            let open = !self.summary.stopped && lanes.iter().any(|lane| !lane.busy && !lane.ended);
+            if !open && flying.is_empty() {
+                break;
+            }
+            let (lane, mut batch, results) = tokio::select! {
+                biased;
+                Some(done) = flying.join_next(), if !flying.is_empty() => {
+                    done.map_err(|error| StoreError::Database(format!("the writing of a batch was broken off: {error}")))?
+                }
+                Some((lane, batch)) = next(&mut lanes), if open => {
+                    let Some(mut batch) = batch else {
+                        lanes[lane].ended = true;
+                        continue;
+                    };
+                    lanes[lane].busy = true;
+                    reached.low = reached.low.max(batch.low);
+                    reached.flying.push(batch.first);
+                    let (store, actor) = (self.store.clone(), self.actor.clone());
+                    flying.spawn(async move {
+                        let drafts = std::mem::take(&mut batch.drafts);
+                        let results = write(&store, &actor, &batch.rules, drafts).await;
+                        (lane, batch, results)
+                    });
+                    continue;
+                }
+            };
+            let (failed, count) = (self.summary.failed(), batch.picks.len());
             self.told(&batch);
-            position = batch.position;
-            let Batch {
-                records, picks, drafts, ..
-            } = batch;
-            let count = picks.len();
-            let left = self.attempt(&records, picks, drafts).await?;
+            let picks = std::mem::take(&mut batch.picks);
+            let left = match results {
+                Ok(results) => self.after(&batch.records, picks, results).await?,
+                Err(StoreError::Stale) => self.anew(&batch.records, picks).await?,
+                Err(error) => return Err(error.into()),
+            };
             for (record, parts) in left {
-                let mut waiting = Waiting::new(&records[record]);
+                let mut waiting = Waiting::new(&batch.records[record]);
                 waiting.parts = parts;
                 late.put(&waiting)?;
             }
+            lanes[lane].busy = false;
+            if let Some(place) = reached.flying.iter().position(|first| *first == batch.first) {
+                reached.flying.swap_remove(place);
+            }
+            reached.failed.push((batch.end, self.summary.failed() - failed));
+            self.under_way.done(&batch.keys);
             self.moved(count);
             if job.stop.is_cancelled() {
                 self.summary.stopped = true;
             }
-            if last.elapsed() >= NOTE_EVERY || self.summary.stopped {
+            if last.elapsed() >= NOTE_EVERY {
                 late.flush()?;
-                noted.note(self.store, position, before + self.summary.failed(), false).await?;
+                noted.note(self.store, reached.position(), before + reached.failed(), false).await?;
                 last = Instant::now();
             }
-            if self.summary.stopped {
-                break;
-            }
         }
-        drop(batches);
+        drop(lanes);
         let read = joined(reading);
+        late.flush()?;
+        noted.note(self.store, reached.position(), before + reached.failed(), false).await?;
         if self.summary.stopped {
             return Ok(());
         }
-        late.flush()?;
-        noted.note(self.store, position, before + self.summary.failed(), false).await?;
         read?;
         let late = self.settle(late, job.batch.max(1)).await?;
-        noted.note(self.store, position, before + self.summary.failed(), true).await?;
+        noted
+            .note(self.store, reached.position(), before + self.summary.failed(), true)
+            .await?;
         late.remove()
     }
 
     /// Tells and counts what the reading thread found wrong.
-    fn told(&mut self, batch: &Batch) {
+    pub fn told(&mut self, batch: &Batch) {
         for bad in &batch.bad {
             self.watch.bad(bad);
         }
@@ -255,28 +297,82 @@ impl Run<'_> {
         self.summary.records += batch.records.len() as u64 + batch.unreadable;
     }
 
-    fn moved(&mut self, objects: usize) {
+    pub fn moved(&mut self, objects: usize) {
         self.progress.bytes = self.bytes.load(Ordering::Relaxed).min(self.progress.of);
         self.progress.objects += objects as u64;
         self.watch.at(&self.progress);
     }
 
-    async fn write(&self, drafts: Vec<Draft>) -> Result<Vec<Result<Outcome, Faults>>, ImportError> {
-        let options = WriteOptions {
-            imported: true,
-            ..WriteOptions::default()
-        };
-        let results = self.store.write(self.actor, &self.registry, drafts, options).await?;
-        Ok(results.into_iter().map(|result| result.map(|written| written.outcome)).collect())
+    /// The klasses were changed: reads them and the mapping anew.
+    pub async fn renew(&self) -> Result<(), ImportError> {
+        let registry = self.store.fresh_registry(self.actor.org).await?;
+        let mapping = Mapping::read(&self.job.mapping, &registry, &self.job.klass).map_err(ImportError::Mapping)?;
+        *self.present.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Rules { registry, mapping });
+        Ok(())
     }
 
-    /// Writes drafts; what only lacks an object that may come later is left, by record. What is refused is told.
-    async fn attempt(&mut self, records: &[Record], picks: Vec<Pick>, drafts: Vec<Draft>) -> Result<Left, ImportError> {
-        let mut left = Left::new();
-        if drafts.is_empty() {
-            return Ok(left);
+    /// Drafts of picks, by the rules of now; a pick that has none any more (a flaw by the new rules) is told and counted.
+    fn drafts(&mut self, rules: &Rules, records: &[Record], picks: Vec<Pick>) -> (Vec<Pick>, Vec<Draft>) {
+        let (mut kept, mut drafts) = (Vec::with_capacity(picks.len()), Vec::with_capacity(picks.len()));
+        let mut made: Option<(usize, super::make::Wishes)> = None;
+        for pick in picks {
+            if made.as_ref().is_none_or(|(record, _)| *record != pick.record) {
+                made = Some((pick.record, make(&rules.mapping, &records[pick.record])));
+            }
+            let Some((_, wishes)) = &made else { continue };
+            let wish = wishes.wishes.iter().find(|wish| wish.ordinal == pick.ordinal);
+            if let Some(draft) = wish.and_then(|wish| pick.draft(wish.clone())) {
+                drafts.push(draft);
+                kept.push(pick);
+                continue;
+            }
+            match pick.link {
+                Some(_) => self.summary.lost_links += 1,
+                None => self.summary.klasses.entry(pick.klass.clone()).or_default().failed += 1,
+            }
+            for flaw in wishes.flaws.iter().filter(|flaw| flaw.ordinal == pick.ordinal) {
+                let path = path_of(&flaw.klass, &flaw.path);
+                let bad = bad(&self.file, &records[pick.record], &flaw.place, &path, flaw.reason.clone());
+                self.watch.bad(&bad);
+            }
         }
-        let results = self.write(drafts).await?;
+        (kept, drafts)
+    }
+
+    /// Writes picks, however often the klasses are changed meanwhile.
+    async fn put(&mut self, records: &[Record], mut picks: Vec<Pick>) -> Result<(Vec<Pick>, Results), ImportError> {
+        let mut renewals = 0;
+        loop {
+            let rules = reader::now(&self.present);
+            let (kept, drafts) = self.drafts(&rules, records, picks);
+            if drafts.is_empty() {
+                return Ok((kept, Vec::new()));
+            }
+            match write(self.store, self.actor, &rules, drafts).await {
+                Err(StoreError::Stale) if renewals < RENEWALS => {
+                    renewals += 1;
+                    self.renew().await?;
+                    picks = kept;
+                }
+                other => return Ok((kept, other?)),
+            }
+        }
+    }
+
+    /// A batch that met klasses that were changed meanwhile.
+    async fn anew(&mut self, records: &[Record], picks: Vec<Pick>) -> Result<Left, ImportError> {
+        self.renew().await?;
+        self.attempt(records, picks).await
+    }
+
+    /// Writes picks; what only lacks an object that may come later is left, by record. What is refused is told.
+    async fn attempt(&mut self, records: &[Record], picks: Vec<Pick>) -> Result<Left, ImportError> {
+        let (picks, results) = self.put(records, picks).await?;
+        self.after(records, picks, results).await
+    }
+
+    async fn after(&mut self, records: &[Record], picks: Vec<Pick>, results: Results) -> Result<Left, ImportError> {
+        let mut left = Left::new();
         // Objects that can come without the links that lead nowhere yet, and those that lack only such an object above them.
         let mut lacking: Vec<(Pick, Part)> = Vec::new();
         let mut lonely: HashSet<usize> = HashSet::new();
@@ -299,24 +395,18 @@ impl Run<'_> {
         if again.is_empty() {
             return Ok(left);
         }
-        let mut drafts = Vec::with_capacity(again.len());
-        let mut kept = Vec::with_capacity(again.len());
-        let mut again = again.into_iter().peekable();
-        while let Some(record) = again.peek().map(|(pick, _)| pick.record) {
-            let mut wishes: BTreeMap<usize, Wish> = make(&self.mapping, &records[record])
-                .wishes
-                .into_iter()
-                .map(|wish| (wish.ordinal, wish))
-                .collect();
-            while let Some((pick, part)) = again.next_if(|(pick, _)| pick.record == record) {
-                let Some(mut wish) = wishes.remove(&pick.ordinal) else { continue };
-                wish.object.links.retain(|(end, _)| !part.ends.contains(&end.legal));
-                drafts.push(wish.draft());
-                kept.push((pick, part));
-            }
+        let mut parts: BTreeMap<(usize, usize), Part> = BTreeMap::new();
+        let mut picks = Vec::with_capacity(again.len());
+        for (mut pick, part) in again {
+            pick.without = part.ends.clone();
+            parts.insert((pick.record, pick.ordinal), part);
+            picks.push(pick);
         }
-        let results = self.write(drafts).await?;
-        for ((pick, part), result) in kept.into_iter().zip(results) {
+        let (picks, results) = self.put(records, picks).await?;
+        for (pick, result) in picks.into_iter().zip(results) {
+            let Some(part) = parts.remove(&(pick.record, pick.ordinal)) else {
+                continue;
+            };
             let came = result.is_ok();
             match self.judge(records, &pick, result) {
                 // It came, and the links that it lacks still wait.
@@ -403,12 +493,13 @@ impl Run<'_> {
             let helped = self.helped;
             let mut waiting = late.read()?.peekable();
             while waiting.peek().is_some() {
-                let (mut records, mut picks, mut drafts) = (Vec::new(), Vec::new(), Vec::new());
-                while drafts.len() < size
+                let (mut records, mut picks) = (Vec::new(), Vec::new());
+                let rules = reader::now(&self.present);
+                while picks.len() < size
                     && let Some(waiting) = waiting.next().transpose()?
                 {
                     let record = waiting.record();
-                    let mut wishes: BTreeMap<usize, Wish> = make(&self.mapping, &record)
+                    let mut wishes: BTreeMap<usize, Wish> = make(&rules.mapping, &record)
                         .wishes
                         .into_iter()
                         .map(|wish| (wish.ordinal, wish))
@@ -418,18 +509,18 @@ impl Run<'_> {
                         let pick = Pick::of(records.len(), &wish);
                         if part.ends.is_empty() {
                             picks.push(pick);
-                            drafts.push(wish.draft());
                             continue;
                         }
-                        for (end, draft) in wish.link_drafts(&part.ends) {
-                            let link = Some(end);
-                            picks.push(Pick { link, ..pick.clone() });
-                            drafts.push(draft);
+                        for end in &part.ends {
+                            for nth in 0..wish.clone().link_drafts(std::slice::from_ref(end)).len() {
+                                let link = Some((end.clone(), nth));
+                                picks.push(Pick { link, ..pick.clone() });
+                            }
                         }
                     }
                     records.push(record);
                 }
-                let left = self.attempt(&records, picks, drafts).await?;
+                let left = self.attempt(&records, picks).await?;
                 for (record, parts) in left {
                     let mut waiting = Waiting::new(&records[record]);
                     waiting.parts = merged(parts);
@@ -444,7 +535,7 @@ impl Run<'_> {
         for waiting in late.read()? {
             let waiting = waiting?;
             let record = waiting.record();
-            let wishes = make(&self.mapping, &record).wishes;
+            let wishes = make(&reader::now(&self.present).mapping, &record).wishes;
             for part in &waiting.parts {
                 let Some(wish) = wishes.iter().find(|wish| wish.ordinal == part.ordinal) else {
                     continue;
@@ -493,14 +584,14 @@ fn merged(parts: Vec<Part>) -> Vec<Part> {
     out
 }
 
-fn path_of(klass: &str, path: &str) -> String {
+pub(super) fn path_of(klass: &str, path: &str) -> String {
     match path {
         "" => klass.to_owned(),
         path => format!("{klass}.{path}"),
     }
 }
 
-fn bad(file: &str, record: &Record, place: &str, path: &str, reason: String) -> Bad {
+pub(super) fn bad(file: &str, record: &Record, place: &str, path: &str, reason: String) -> Bad {
     Bad {
         file: file.to_owned(),
         line: record.line,
@@ -513,7 +604,7 @@ fn bad(file: &str, record: &Record, place: &str, path: &str, reason: String) -> 
 }
 
 /// The end of the reading thread.
-fn joined(reading: std::thread::JoinHandle<Result<(), SourceError>>) -> Result<(), SourceError> {
+pub(super) fn joined(reading: std::thread::JoinHandle<Result<(), SourceError>>) -> Result<(), SourceError> {
     reading.join().unwrap_or_else(|_| {
         Err(SourceError::Syntax {
             path: Default::default(),
@@ -522,36 +613,14 @@ fn joined(reading: std::thread::JoinHandle<Result<(), SourceError>>) -> Result<(
     })
 }
 
-impl Batch {
-    fn take(&mut self, item: Item, mapping: &Mapping, file: &str) {
-        self.position += 1;
-        let record = match item {
-            Item::Record(record) => record,
-            Item::Bad { index, line, reason } => {
-                self.unreadable += 1;
-                self.bad.push(Bad {
-                    file: file.to_owned(),
-                    line: Some(line),
-                    record: index + 1,
-                    key: None,
-                    place: String::new(),
-                    path: String::new(),
-                    reason,
-                });
-                return;
-            }
-        };
-        let made = make(mapping, &record);
-        for flaw in made.flaws {
-            let path = path_of(&flaw.klass, &flaw.path);
-            self.bad.push(bad(file, &record, &flaw.place, &path, flaw.reason));
-        }
-        self.lost.extend(made.lost);
-        let at = self.records.len();
-        for wish in made.wishes {
-            self.picks.push(Pick::of(at, &wish));
-            self.drafts.push(wish.draft());
-        }
-        self.records.push(record);
+/// Writes drafts as they were made by the rules.
+async fn write(store: &Store, actor: &Actor, rules: &Rules, drafts: Vec<Draft>) -> Result<Results, StoreError> {
+    if drafts.is_empty() {
+        return Ok(Vec::new());
     }
+    let options = WriteOptions {
+        imported: true,
+        ..WriteOptions::default()
+    };
+    store.write(actor, &rules.registry, drafts, options).await.map(outcomes)
 }

@@ -1,6 +1,7 @@
 //! Imports into a database of their own.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use klio_entities::klass::change::KlassChange;
 use klio_entities::klass::{Actor, OrgId, read};
@@ -336,4 +337,190 @@ async fn a_file_that_breaks_off_is_imported_up_to_there() {
         ..job
     };
     assert!(import(&world.store, &world.actor, &missing, &mut Heard::default()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_dry_run_hears_what_the_database_says() {
+    let world = World::new().await;
+    let there = world.job(
+        "there.json",
+        r#"[{"id": "old", "name": "Old", "email": "old@x.example"}]"#,
+        "person",
+        PEOPLE,
+    );
+    world.run(&there).await;
+    let text = r#"[
+      {"id": 1, "name": "Ann", "email": "ann@x.example", "boss": "eve@x.example", "friends": [5, "old", 99]},
+      {"id": 2, "name": "Ben", "email": "old@x.example"},
+      {"id": 3, "name": "Cid", "email": "cid@x.example"},
+      {"id": 4, "name": "Dee", "email": "dee@x.example", "boss": "nobody@x.example"},
+      {"id": 5, "name": "Eve", "email": "eve@x.example", "badges": [1]},
+      {"id": 6, "name": "Fay", "email": "ann@x.example"},
+      {"id": 7, "email": "gus@x.example"}
+    ]"#;
+    let mut job = world.job("staff.json", text, "person", PEOPLE);
+    job.dry_run = true;
+    let (dry, told) = world.run(&job).await;
+    expect_test::expect![[r#"
+        staff.json [0] person.boss: there is no person with email "eve@x.example"; it would be imported without this link
+        staff.json [0] person.friends: there is no person with externalId "99"; it would be imported without this link
+        staff.json [1] person.email: <id> has email "old@x.example" already (change that object instead, or give another value)
+        staff.json [3] person.boss: there is no person with email "nobody@x.example"; it would be imported without this link
+        staff.json [5] person.email: another record of this file has email "ann@x.example" already
+        staff.json [6] person.name: name is required"#]]
+    .assert_eq(&told.join("\n"));
+    assert_eq!(
+        (tally(&dry, "person").created, tally(&dry, "person").failed, dry.lost_links),
+        (4, 3, 3)
+    );
+    assert_eq!(tally(&dry, "badge").created, 1);
+    let none = world.ask("{ people { totalCount } badges { totalCount } }").await;
+    assert_eq!(
+        (&none["people"]["totalCount"], &none["badges"]["totalCount"]),
+        (&json!(1), &json!(0))
+    );
+    let badges = "klass = \"badge\"\n[properties]\nexternalId = \"id\"\nnumber = \"n\"\n[links]\nholder = { from = \"holder\" }";
+    let mut job = world.job(
+        "badges.ndjson",
+        "{\"id\":\"a\",\"n\":1,\"holder\":\"old\"}\n{\"id\":\"b\",\"n\":2,\"holder\":77}\n{\"id\":\"c\",\"n\":3}\n",
+        "badge",
+        badges,
+    );
+    job.dry_run = true;
+    let (dry, told) = world.run(&job).await;
+    expect_test::expect![[r#"
+        badges.ndjson:2 badge.holder: there is no person with externalId "77", and it cannot be without
+        badges.ndjson:3 badge.holder: holder is required"#]]
+    .assert_eq(&told.join("\n"));
+    assert_eq!((tally(&dry, "badge").created, tally(&dry, "badge").failed), (1, 2));
+}
+
+#[tokio::test]
+async fn links_may_bear_properties() {
+    let world = World::new().await;
+    let basket = r#"
+name = "basket"
+plural = "baskets"
+[properties]
+note = { kind = "string" }
+[relationships]
+owners = { to = "person", kind = "many", inverse = "baskets", properties = { share = { kind = "decimal" }, since = { kind = "date" }, how = { kind = "string" } } }
+"#;
+    let change = KlassChange::Define(read::from_toml(basket).expect("a definition"));
+    world
+        .store
+        .change_klasses(&world.actor, vec![change], Default::default())
+        .await
+        .expect("a klass");
+    let people = world.job(
+        "people.json",
+        r#"[{"id": 1, "name": "Ann"}, {"id": 2, "name": "Ben"}]"#,
+        "person",
+        PEOPLE,
+    );
+    world.run(&people).await;
+    let map = r#"
+klass = "basket"
+[properties]
+externalId = "id"
+[links]
+owners = { each = "held", from = "who", properties = { share = "part", since = "^.made", how = { value = "bought" } } }
+"#;
+    let text = |share: &str| {
+        format!(
+            r#"[{{"id": "b", "made": "2026-01-02", "held": [{{"who": 1, "part": "0.25"}}, {{"who": 2, "part": "{share}"}}]}}, {{"id": "c", "held": [{{"who": 1, "part": "much"}}]}}]"#
+        )
+    };
+    let job = world.job("baskets.json", &text("0.75"), "basket", map);
+    let (summary, bad) = world.run(&job).await;
+    assert_eq!(
+        bad,
+        ["baskets.json [1] basket.owners: held[0]: share: \"much\" is not a decimal number."]
+    );
+    assert_eq!((tally(&summary, "basket").created, tally(&summary, "basket").failed), (1, 1));
+    let edges = async || {
+        let asked = world
+            .ask("{ basket(externalId: \"b\") { version owners(orderBy: [{ externalId: ASC }]) { edges { share since how node { name } } } } }")
+            .await;
+        asked["basket"].clone()
+    };
+    let first = edges().await;
+    assert_eq!(
+        first["owners"]["edges"],
+        json!([
+            { "share": "0.25", "since": "2026-01-02", "how": "bought", "node": { "name": "Ann" } },
+            { "share": "0.75", "since": "2026-01-02", "how": "bought", "node": { "name": "Ben" } },
+        ])
+    );
+    let (again, _) = world.run(&job).await;
+    assert_eq!(tally(&again, "basket").unchanged, 1, "running it again changes nothing");
+    assert_eq!(edges().await, first);
+    let other = world.job("baskets.json", &text("0.5"), "basket", map);
+    world.run(&other).await;
+    assert_eq!(edges().await["owners"]["edges"][1]["share"], "0.5");
+
+    // What is wrong with a mapping of links is told.
+    let wrong = map.replace("share = \"part\"", "shar = \"part\"") + "notes = { each = \"x\", from = \"y\" }\n";
+    let registry = world.store.registry(world.actor.org).await.expect("klasses");
+    let faults = mapping::Mapping::read(&wrong, &registry, "basket")
+        .expect_err("it is wrong")
+        .to_string();
+    assert!(
+        faults.contains("links of `owners` have no property `shar`") && faults.contains("Did you mean `share`?"),
+        "{faults}"
+    );
+}
+
+/// Changes the klass once some objects are in.
+struct Changer {
+    world: Arc<World>,
+    at: u64,
+    changes: Vec<KlassChange>,
+}
+
+impl Watch for Changer {
+    fn bad(&mut self, bad: &Bad) {
+        panic!("{bad}");
+    }
+    fn at(&mut self, at: &Progress) {
+        if at.objects >= self.at && !self.changes.is_empty() {
+            let changes = std::mem::take(&mut self.changes);
+            let world = self.world.clone();
+            // The import waits for it, so that it is in the middle for certain.
+            tokio::task::block_in_place(|| {
+                let change = world.store.change_klasses(&world.actor, changes, Default::default());
+                tokio::runtime::Handle::current().block_on(change).expect("the klasses change");
+            });
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn klasses_may_change_meanwhile() {
+    let world = Arc::new(World::new().await);
+    let lines: String = (0..40).map(|i| format!("{}\n", json!({ "id": i, "name": format!("P{i}"), "boss": (i == 0).then_some("p39@x.example"), "email": format!("p{i}@x.example"), "badges": [i] }))).collect();
+    let job = world.job("people.jsonl", &lines, "person", PEOPLE);
+    let richer = PERSON.replace("[relationships]", "size = { kind = \"integer\", default = 7 }\n[relationships]");
+    let mut changer = Changer {
+        world: world.clone(),
+        at: 10,
+        changes: vec![KlassChange::Define(read::from_toml(&richer).expect("a definition"))],
+    };
+    let summary = import(&world.store, &world.actor, &job, &mut changer)
+        .await
+        .expect("it comes to its end");
+    assert!(changer.changes.is_empty(), "the change was made");
+    assert_eq!(
+        (
+            tally(&summary, "person").created,
+            tally(&summary, "badge").created,
+            summary.failed()
+        ),
+        (40, 40, 0)
+    );
+    let asked = world.ask("{ all: people { totalCount } new: people(filter: { size: { eq: 7 } }) { totalCount } person(externalId: \"0\") { boss { name } } }").await;
+    assert_eq!(asked["all"]["totalCount"], 40);
+    let new = asked["new"]["totalCount"].as_i64().expect("a number");
+    assert!(new > 0, "those behind the change are written by the new klass: {new}");
+    assert_eq!(asked["person"]["boss"]["name"], "P39");
 }

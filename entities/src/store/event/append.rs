@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use sea_orm::Value as Bound;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use uuid::Uuid;
 
 use super::{EventOp, get, unsigned};
@@ -24,9 +24,9 @@ pub(crate) struct NewEvent {
     pub cause: Option<Uuid>,
     pub depth: u32,
     pub changed: Vec<String>,
-    /// What differs from `after`; the whole row when `after` is `None`.
-    pub before: Option<Map<String, Json>>,
-    pub after: Option<Map<String, Json>>,
+    /// What differs from `after`, as the text of a JSON object; the whole row when `after` is `None`.
+    pub before: Option<String>,
+    pub after: Option<String>,
 }
 
 /// Where new events came to stand.
@@ -63,8 +63,8 @@ pub(crate) async fn append(tx: &Tx, org: OrgId, actor: &str, at: DateTime<Utc>, 
                 Dialect::Postgres => id.to_string(),
                 Dialect::Sqlite => id.simple().to_string(),
             };
-            let image = |image: &Option<Map<String, Json>>| match (image, dialect) {
-                (Some(map), Dialect::Sqlite) => Json::String(text_of(map)),
+            let image = |image: &Option<String>| match (image, dialect) {
+                (Some(text), Dialect::Sqlite) => Json::String(text.clone()),
                 // On Postgres they go beside the rows; see `images`.
                 _ => Json::Null,
             };
@@ -95,18 +95,12 @@ pub(crate) async fn append(tx: &Tx, org: OrgId, actor: &str, at: DateTime<Utc>, 
     }
 }
 
-/// A row's image as JSON text.
-fn text_of(map: &Map<String, Json>) -> String {
-    // Maps of strings to JSON can always be written.
-    serde_json::to_string(map).unwrap_or_default()
-}
-
 /// The images before and after of all events, each as JSON text (empty: none): taken apart once, where they are stored.
 fn images(events: &[NewEvent]) -> [Bound; 2] {
-    let list = |image: fn(&NewEvent) -> &Option<Map<String, Json>>| {
+    let list = |image: fn(&NewEvent) -> &Option<String>| {
         let texts: Vec<Bound> = events
             .iter()
-            .map(|event| Bound::String(Some(image(event).as_ref().map(text_of).unwrap_or_default())))
+            .map(|event| Bound::String(Some(image(event).clone().unwrap_or_default())))
             .collect();
         Bound::Array(sea_orm::sea_query::ArrayType::String, Some(Box::new(texts)))
     };

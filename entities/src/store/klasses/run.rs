@@ -381,7 +381,7 @@ async fn switch(tx: &Tx, change: &Change) -> Result<Appended, StoreError> {
 
 /// An event for each klass, in the stream `t:klass`, behind those of objects. Last before the commit: it takes the streams' counters.
 async fn log(tx: &Tx, change: &Change, mut events: Vec<NewEvent>) -> Result<Appended, StoreError> {
-    let image = |registry: &Registry| serde_json::Map::from_iter([("version".to_owned(), registry.version.into())]);
+    let image = |registry: &Registry| serde_json::json!({ "version": registry.version }).to_string();
     // A klass that the schema did not show is one that was not there, for those who listen.
     let was_there = |name: &str| change.before.klass(name).is_some_and(|klass| klass.enabled);
     events.extend(change.plan.stored.iter().map(|(_, stored)| NewEvent {

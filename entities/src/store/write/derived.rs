@@ -365,10 +365,15 @@ impl Unit<'_> {
                 ("message_count_out", "first_message_out", "last_message_out")
             };
             if message.inbound {
-                // It may come before an answer that was none so far, or make an earlier one none.
+                // As the first question it may make an answer of what was none: of a message of ours behind it, and before what was the
+                // first question so far.
                 let earlier = first_in.is_none_or(|at| message.mark.0 < at);
-                let out = layout.time(&row.after, "last_message_out_at").is_some();
-                if earlier && out {
+                let behind = layout
+                    .time(&row.after, "last_message_out_at")
+                    .is_some_and(|out| out >= message.mark.0);
+                let first_out = layout.time(&row.after, "first_message_out_at");
+                let between = first_in.is_none_or(|at| first_out.is_none_or(|out| out < at));
+                if earlier && behind && between {
                     return false;
                 }
             } else if !message.auto

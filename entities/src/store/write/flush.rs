@@ -248,8 +248,9 @@ impl Unit<'_> {
     }
 
     async fn flush_updates(&self) -> Result<(), StoreError> {
-        // By klass and the slots that changed.
-        type Groups<'r> = BTreeMap<(String, Vec<usize>), (Arc<Klass>, Vec<&'r Row>)>;
+        // By klass: one statement sets what any of its rows changes, in the others to what they hold (they are locked). Not one for
+        // each set of columns: of what is derived there are as many sets as there are histories.
+        type Groups<'r> = BTreeMap<String, (Arc<Klass>, Vec<(&'r Row, Vec<usize>)>)>;
         let mut groups = Groups::new();
         for row in self.rows.values() {
             let Some(before) = row.before.as_ref().filter(|_| row.fate == Fate::Kept) else {
@@ -258,31 +259,39 @@ impl Unit<'_> {
             let changed: Vec<usize> = (0..before.len()).filter(|&i| before[i] != row.after[i]).collect();
             if !changed.is_empty() {
                 groups
-                    .entry((row.klass.name.clone(), changed))
+                    .entry(row.klass.name.clone())
                     .or_insert_with(|| (row.klass.clone(), Vec::new()))
                     .1
-                    .push(row);
+                    .push((row, changed));
             }
         }
-        for ((_, changed), (klass, rows)) in groups {
+        for (klass, rows) in groups.into_values() {
             let layout = Layout::of(&klass)?;
-            for rows in rows.chunks(MANY) {
-                let here: Vec<usize> = changed.iter().copied().filter(|&i| layout.slots[i].home == Home::Table).collect();
-                if !here.is_empty() {
-                    self.update(&klass.table, &layout, &here, rows).await?;
-                }
-                let there: Vec<usize> = changed
+            for home in [Home::Table, Home::Extension] {
+                let is_here = |&i: &usize| layout.slots[i].home == home;
+                let here: Vec<&Row> = rows
                     .iter()
-                    .copied()
-                    .filter(|&i| layout.slots[i].home == Home::Extension)
+                    .filter(|(_, changed)| changed.iter().any(is_here))
+                    .map(|(row, _)| *row)
                     .collect();
-                if let (Some(extension), false) = (&klass.extension, there.is_empty()) {
-                    let columns: Vec<String> = there.iter().flat_map(|&i| column_names(&layout.slots[i])).collect();
-                    let set: Vec<String> = columns.iter().map(|column| format!("{column} = excluded.{column}")).collect();
-                    let mut slots = vec![layout.id];
-                    slots.extend(&there);
-                    let conflict = format!(" on conflict (id) do update set {}", set.join(", "));
-                    self.put(extension, &layout, &slots, rows, &conflict).await?;
+                let slots: BTreeSet<usize> = rows
+                    .iter()
+                    .flat_map(|(_, changed)| changed.iter().copied())
+                    .filter(is_here)
+                    .collect();
+                let slots: Vec<usize> = slots.into_iter().collect();
+                for rows in here.chunks(MANY) {
+                    match (&klass.extension, home) {
+                        (Some(extension), Home::Extension) => {
+                            let columns: Vec<String> = slots.iter().flat_map(|&i| column_names(&layout.slots[i])).collect();
+                            let set: Vec<String> = columns.iter().map(|column| format!("{column} = excluded.{column}")).collect();
+                            let mut slots = slots.clone();
+                            slots.insert(0, layout.id);
+                            let conflict = format!(" on conflict (id) do update set {}", set.join(", "));
+                            self.put(extension, &layout, &slots, rows, &conflict).await?;
+                        }
+                        _ => self.update(&klass.table, &layout, &slots, rows).await?,
+                    }
                 }
             }
         }

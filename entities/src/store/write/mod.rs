@@ -57,6 +57,9 @@ pub struct WriteOptions {
     pub imported: bool,
     /// The event of which this is a consequence, and how many deep.
     pub cause: Option<(Uuid, u32)>,
+    /// Everything is done as always, and undone at the end: the results tell what would become of each draft. (Their ids and
+    /// cursors mean nothing then.)
+    pub dry_run: bool,
 }
 
 /// What a write answers: a result per draft.
@@ -297,6 +300,9 @@ async fn transaction(tx: &Tx, job: Arc<Job>) -> Result<Outcomes, StoreError> {
     } else {
         item_by_item(tx, &job, all).await?
     };
+    if job.options.dry_run {
+        return Err(undo(&job, outcomes));
+    }
     if let Some(idempotency) = &job.options.idempotency {
         idempotency::keep(tx, &job.actor, idempotency, &outcomes.results).await?;
     }
@@ -617,7 +623,7 @@ impl Unit<'_> {
             let layout = &row.layout;
             let (before, changed) = match &row.before {
                 None => (None, Vec::new()),
-                Some(before) if destroyed => (Some(layout.to_json(before)), Vec::new()),
+                Some(before) if destroyed => (Some(layout.to_text(before)), Vec::new()),
                 Some(before) => {
                     let (difference, mut names) = layout.difference(before, &row.after);
                     let system = [layout.version, layout.updated_at, layout.updated_by];
@@ -626,7 +632,7 @@ impl Unit<'_> {
                     (Some(difference), names)
                 }
             };
-            let mut push = |op: EventOp, stream: String, id: Uuid, changed: Vec<String>, before: Option<_>| {
+            let mut push = |op: EventOp, stream: String, id: Uuid, changed: Vec<String>, before: Option<String>| {
                 events.push(NewEvent {
                     stream,
                     id,
@@ -637,7 +643,7 @@ impl Unit<'_> {
                     depth: row.cause.map_or(0, |(_, depth)| depth),
                     changed,
                     before,
-                    after: (!destroyed).then(|| layout.to_json(&row.after)),
+                    after: (!destroyed).then(|| layout.to_text(&row.after)),
                 });
             };
             let differs = row.before.as_ref() != Some(&row.after) || !row.ends.is_empty() || destroyed;
@@ -665,7 +671,7 @@ impl Unit<'_> {
             for (op, names) in [(EventOp::Unlinked, &row.unlinked), (EventOp::Linked, &row.linked)] {
                 if !names.is_empty() && !destroyed {
                     let names = names.iter().cloned().collect();
-                    push(op, stream(row.customer()), Uuid::now_v7(), names, Some(Default::default()));
+                    push(op, stream(row.customer()), Uuid::now_v7(), names, Some("{}".to_owned()));
                 }
             }
         }

@@ -114,10 +114,13 @@ impl Unit<'_> {
                 set(&layout, &mut row.after, "channels", Value::Json(json!(channels)));
             }
         }
+        // The first of the answers behind the first question. One pass over the conversations' messages: a sub-select for each
+        // of them would be done as many times as there are messages.
         let sql = format!(
-            "select m.conversation_id, min(m.sent_at) from message m where {aside}m.org_id = {org} and m.conversation_id {among} \
-             and m.deleted_at is null and m.direction = 'out' and not {auto} and m.sent_at >= (select min(i.sent_at) from message i \
-               where i.conversation_id = m.conversation_id and {aside}i.org_id = m.org_id and i.direction = 'in' and i.deleted_at is null) group by 1",
+            "select o.conversation_id, min(o.sent_at) from (select m.conversation_id, m.sent_at, m.direction, {auto} as auto, \
+             min(case when m.direction = 'in' then m.sent_at end) over (partition by m.conversation_id) as asked from message m \
+             where {aside}m.org_id = {org} and m.conversation_id {among} and m.deleted_at is null) o \
+             where o.direction = 'out' and not o.auto and o.sent_at >= o.asked group by 1",
             auto = if self.dialect == Dialect::Postgres {
                 "m.auto"
             } else {
@@ -138,9 +141,9 @@ impl Unit<'_> {
             }
         }
         let sql = format!(
-            "select m.conversation_id, m.preview, substr(m.body, 1, {}) from message m where m.id in (select (select l.id from message l \
-               where l.conversation_id = c.id and {aside}l.org_id = c.org_id and l.deleted_at is null order by l.sent_at desc, l.id desc limit 1) \
-               from conversation c where {aside}c.org_id = {org} and c.id {among})",
+            "select l.conversation_id, l.preview, substr(l.body, 1, {}) from (select m.conversation_id, m.preview, m.body, \
+             row_number() over (partition by m.conversation_id order by m.sent_at desc, m.id desc) as place from message m \
+             where {aside}m.org_id = {org} and m.conversation_id {among} and m.deleted_at is null) l where l.place = 1",
             PREVIEW * 4
         );
         for found in self.tx.query(sql, values()).await? {
