@@ -290,9 +290,13 @@ impl Unit<'_> {
                 self.unlink_rows(end, None, Some(far), Some(id)).await?;
             }
             let present = self.link_rows_of(end, Some(id), Some(far)).await?;
-            let linked = self.pending(&relationship, end, id, far).unwrap_or(!present.is_empty());
+            let pending = self.pending(&relationship, end, id, far);
             let mut put = link.clone();
-            if linked {
+            if pending.unwrap_or(!present.is_empty()) {
+                if pending.is_none() && !put.is_empty() {
+                    // What it has already is no change.
+                    self.retain_new(end, id, far, &mut put).await?;
+                }
                 if put.is_empty() {
                     continue;
                 }
@@ -393,6 +397,47 @@ impl Unit<'_> {
             found.push((row.try_get_by_index(0).map_err(broken)?, row.try_get_by_index(1).map_err(broken)?));
         }
         Ok(found)
+    }
+
+    /// Leaves of a stored link's new values those that differ from what it has.
+    async fn retain_new(&self, end: &End, near: Uuid, far: Uuid, put: &mut Vec<(Arc<Property>, Value)>) -> Result<(), StoreError> {
+        let Some(links) = link_table(&end.relationship) else {
+            return Ok(());
+        };
+        let (from, to) = if end.side == Side::From { (near, far) } else { (far, near) };
+        let mut columns = Vec::new();
+        for (property, _) in put.iter() {
+            columns.push(quote(&property.column));
+            if layout::storage(&property.kind) == layout::Storage::Money {
+                columns.push(quote(&format!("{}_currency", property.column)));
+            }
+        }
+        let mut values: Vec<Bound> = vec![from.into(), to.into()];
+        let mut sql = format!(
+            "select {} from {} where from_id = {} and to_id = {}",
+            columns.join(", "),
+            table(self.dialect, links),
+            parameter(self.dialect, 1),
+            parameter(self.dialect, 2)
+        );
+        if links.shared {
+            values.push(self.org.0.into());
+            sql.push_str(&format!(" and org_id = {}", parameter(self.dialect, 3)));
+        }
+        let Some(row) = self.tx.query_one(sql, values).await? else {
+            return Ok(());
+        };
+        let mut index = 0;
+        let mut stored = Vec::with_capacity(put.len());
+        for (property, _) in put.iter() {
+            stored.push(layout::read(self.dialect, layout::storage(&property.kind), &row, &mut index)?);
+        }
+        let mut stored = stored.into_iter();
+        put.retain(|(property, value)| {
+            let new = layout::settle(layout::storage(&property.kind), value.clone());
+            stored.next() != new
+        });
+        Ok(())
     }
 
     /// Removes the links of a near object, a far one, or between both; all but those that touch `but` at the open side.
