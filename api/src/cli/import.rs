@@ -36,7 +36,7 @@ pub struct ImportCommand {
     /// How the file is written, when its name does not tell.
     #[arg(long, value_enum)]
     format: Option<FormatName>,
-    /// Read and check all of it, and write nothing. Links and unique values are not checked: that needs the objects.
+    /// Do all of it and write nothing: what would be refused is told, links and unique values too.
     #[arg(long)]
     dry_run: bool,
 }
