@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::bucket::Buckets;
 use super::run::{Run, Told};
+use super::subscribe::share::Shares;
 use super::{Allow, Answer, Request, Stats};
 use crate::catalog::{Catalog, CatalogError, OrgSchema, PlanKey};
 use crate::error::{Code, Error, write_errors, write_string};
@@ -34,6 +35,8 @@ pub struct Gateway {
     pub limits: Limits,
     /// The log as it grows.
     pub live: Lives,
+    /// Subscriptions under way.
+    pub shares: Arc<Shares>,
     buckets: Arc<Buckets>,
 }
 
@@ -73,6 +76,7 @@ impl Gateway {
             catalog,
             limits,
             live,
+            shares: Arc::default(),
             buckets,
         }
     }

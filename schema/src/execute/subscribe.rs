@@ -5,18 +5,21 @@
 //! batches, by the plan of its selection, so that they are what a query would answer. The transport ends a subscription (token
 //! expired, client gone) by dropping its stream.
 
-use std::collections::{HashSet, VecDeque};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::Arc;
 
+use futures_util::FutureExt;
 use futures_util::stream::BoxStream;
-use futures_util::{FutureExt, Stream, StreamExt};
 use klio_entities::klass::filter::{Op, Operand, Target};
 use klio_entities::klass::query::{Output, Page, Read, Rows};
-use klio_entities::klass::{Actor, Filter, Klass, ObjectId, Value, filter_memory};
+use klio_entities::klass::relationship::{Link, Side};
+use klio_entities::klass::{Actor, Filter, Kind, Klass, ObjectId, Value, filter_memory};
 use klio_entities::store::cursor::Cursor;
 use klio_entities::store::event::{Event, Identity, KLASS_STREAM, Source};
-use klio_subscriptions::live::Live;
+use klio_subscriptions::live::{Live, Subscriber};
+use klio_subscriptions::place::{self, At};
+use klio_subscriptions::ring::Item;
+use klio_subscriptions::route::{Interest, Term};
 use serde_json::Value as Json;
 
 use super::change::{Memory, decide};
@@ -29,8 +32,10 @@ use super::{Answer, Gateway, Message, Request, Stats};
 use crate::error::{Code, Error, write_errors};
 
 mod message;
+pub mod share;
 
 use message::{message, resync};
+use share::Class;
 
 /// How many events are turned into messages together, at most.
 const BATCH: usize = 64;
@@ -39,64 +44,66 @@ const BATCH: usize = 64;
 const TRIES: u32 = 5;
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(30);
 
-/// What an event may mean, or a message that is complete, in order.
-type Pending = (Result<Matter, Cell>, Option<Arc<Event>>);
-type Events = Pin<Box<dyn Stream<Item = Live> + Send>>;
+/// Something to be told of: what an event may mean, or a message that is complete; the event, which of its matters it is and whether
+/// it is the last of them, and the place before the event.
+struct Pending {
+    what: Result<Matter, Cell>,
+    event: Option<Arc<Event>>,
+    index: u16,
+    last: bool,
+    place: Cursor,
+}
+
+/// A message on its way, and the event of which it tells.
+struct Made {
+    cell: Cell,
+    event: Option<Arc<Event>>,
+    index: u16,
+    behind: Cursor,
+}
+
+/// What came, with the place behind each.
+pub(super) struct Batch(Vec<(Live, Cursor)>, Option<Option<Live>>);
+
+/// What became of a batch.
+#[derive(Default)]
+pub(super) struct Step {
+    /// Messages, in order.
+    pub items: Vec<Item<Message>>,
+    /// All that was committed when it was asked for has been told.
+    pub fresh: bool,
+    /// It goes on in another stream or log.
+    pub jumps: bool,
+    /// There will be no more: the last item says why.
+    pub over: bool,
+}
 
 impl Gateway {
     /// Starts a subscription: each item is a whole response. What is wrong before it starts is an [`Answer`] (a request error).
     /// The stream ends by itself only after an error, which is its last item; dropping it ends the subscription.
+    ///
+    /// Subscribers who ask the same and may see the same share one execution and its bytes; see [`share`].
     pub async fn subscribe(&self, actor: &Actor, request: Request) -> Result<BoxStream<'static, Message>, Answer> {
-        let session = Session::start(self, actor, request).await?;
-        let stream = futures_util::stream::unfold(session, |mut session| async move {
-            let item = session.next().await?;
-            Some((item, session))
-        });
-        Ok(stream.boxed())
-    }
-}
-
-/// A subscription under way.
-struct Session {
-    gateway: Gateway,
-    actor: Actor,
-    request: Request,
-    planned: Prepared,
-    watch: Watch,
-    source: Source,
-    identity: Arc<Identity>,
-    /// The mutexes are never locked: they make the session `Sync`, which its futures need to be sent.
-    events: Mutex<Events>,
-    /// Changes of klasses.
-    klasses: Mutex<Events>,
-    memory: Memory,
-    /// The object that was followed here, and the version that was told: its arrival is no news.
-    moved: Option<(ObjectId, Json)>,
-    ready: VecDeque<Message>,
-    over: bool,
-}
-
-impl Session {
-    async fn start(gateway: &Gateway, actor: &Actor, request: Request) -> Result<Self, Answer> {
         let refuse = |error: Error| refused(vec![error], Stats::default());
-        let planned = gateway
+        let planned = self
             .plan_subscription(actor, &request)
             .await
             .map_err(|errors| refused(errors, Stats::default()))?;
         {
             let run = Run::new(
-                &gateway.store,
+                &self.store,
                 &planned.schema,
                 actor,
                 &planned.variables,
-                &gateway.limits,
+                &self.limits,
                 planned.plan.kind,
             );
-            gateway.charge(&run, &planned.plan, actor).map_err(refuse)?;
+            self.charge(&run, &planned.plan, actor).map_err(refuse)?;
         }
-        let identity = gateway.store.identity().await.map_err(|e| refuse(store_error(e)))?;
+        let identity = self.store.identity().await.map_err(|e| refuse(store_error(e)))?;
         let (record, arguments) = record_of(&planned).map_err(refuse)?;
-        let after = match arguments.given("after").and_then(|v| v.as_str()) {
+        let text = arguments.given("after").and_then(|v| v.as_str()).map(str::to_owned);
+        let after = match &text {
             None => None,
             Some(text) => match identity.decode(actor.org, text) {
                 Ok(cursor) => Some(cursor),
@@ -107,59 +114,154 @@ impl Session {
                 }
             },
         };
-        let (watch, source) = gateway.watch(actor, &planned, record, &arguments).await.map_err(refuse)?;
-        let events = gateway.live.subscribe(actor.org, source.clone(), after).boxed();
-        Ok(Self {
+        let class = Class::of(actor);
+        let key = self.shares.key(&class, &request, text.as_deref());
+        let known = self.shares.known(&key);
+        let (shared, seat) = match known {
+            Some(known) => known,
+            None => {
+                let actor = class.actor();
+                let (watch, source) = self.watch(&actor, &planned, record, &arguments).await.map_err(refuse)?;
+                let session = Session::new(self, &actor, request, planned, watch, source, identity, None);
+                self.shares.start(key, session)
+            }
+        };
+        Ok(share::listen(self.clone(), shared, seat, after))
+    }
+}
+
+/// A subscription under way: what makes its messages.
+pub(super) struct Session {
+    gateway: Gateway,
+    actor: Actor,
+    request: Arc<Request>,
+    planned: Prepared,
+    watch: Watch,
+    source: Source,
+    identity: Arc<Identity>,
+    events: Subscriber,
+    /// Changes of klasses.
+    klasses: Subscriber,
+    memory: Memory,
+    /// The object that was followed here, and the version that was told: its arrival is no news.
+    moved: Option<(ObjectId, Json)>,
+    /// Where it began, if within an event: the messages of it that were told.
+    began: Cursor,
+    jumps: bool,
+}
+
+impl Session {
+    #[allow(clippy::too_many_arguments, reason = "they are its parts")]
+    fn new(
+        gateway: &Gateway,
+        actor: &Actor,
+        request: impl Into<Arc<Request>>,
+        planned: Prepared,
+        watch: Watch,
+        source: Source,
+        identity: Arc<Identity>,
+        after: Option<Cursor>,
+    ) -> Self {
+        let events = gateway.live.follow(actor.org, source.clone(), interest(&watch), after);
+        Self {
             gateway: gateway.clone(),
             actor: actor.clone(),
-            request,
+            request: request.into(),
             planned,
             watch,
             source,
             identity,
-            events: Mutex::new(events),
-            klasses: Mutex::new(klass_changes(gateway, actor)),
+            events,
+            klasses: klass_changes(gateway, actor),
             memory: Memory::default(),
             moved: None,
-            ready: VecDeque::new(),
-            over: false,
-        })
+            began: after.unwrap_or(Cursor::NOWHERE),
+            jumps: false,
+        }
     }
 
-    /// The next response.
-    async fn next(&mut self) -> Option<Message> {
-        loop {
-            if let Some(response) = self.ready.pop_front() {
-                return Some(response);
-            }
-            if self.over {
-                return None;
-            }
-            let events = self.events.get_mut().unwrap_or_else(PoisonError::into_inner);
-            let klasses = self.klasses.get_mut().unwrap_or_else(PoisonError::into_inner);
-            let done = tokio::select! {
-                item = events.next() => {
-                    let mut batch = vec![item?];
-                    // What is there already goes along: one statement reads the objects of all.
-                    while batch.len() < BATCH {
-                        match events.next().now_or_never() {
-                            Some(Some(item)) => batch.push(item),
-                            _ => break,
-                        }
-                    }
-                    self.take_in_time(batch).await
-                }
-                item = klasses.next() => self.klasses_changed(item).await,
-            };
-            if let Err(error) = done {
-                // The client goes on from the last cursor that it got, so nothing is lost by ending here.
-                self.ready.push_back(Message {
-                    body: refused(vec![*error], Stats::default()).body,
-                    cursor: None,
-                });
-                self.over = true;
+    /// One of the same operation that goes on from a place by itself.
+    pub(super) async fn resume(gateway: &Gateway, actor: &Actor, request: Arc<Request>, after: Cursor) -> Result<Self, Error> {
+        let planned = gateway.plan_subscription(actor, &request).await.map_err(|errors| {
+            errors
+                .into_iter()
+                .next()
+                .unwrap_or_else(|| Error::internal("no error among errors"))
+        })?;
+        let identity = gateway.store.identity().await.map_err(store_error)?;
+        let (record, arguments) = record_of(&planned)?;
+        let (watch, source) = gateway.watch(actor, &planned, record, &arguments).await?;
+        Ok(Self::new(gateway, actor, request, planned, watch, source, identity, Some(after)))
+    }
+
+    /// The place behind all that it has told.
+    pub(super) fn stands(&self) -> Cursor {
+        self.events.place()
+    }
+
+    /// Asks for [`Step::fresh`] once more.
+    pub(super) fn again(&mut self) {
+        self.events.again();
+    }
+
+    /// Waits for something to happen. May be dropped while it waits.
+    pub(super) async fn wait(&mut self) -> Batch {
+        let first = tokio::select! {
+            item = self.events.next() => item,
+            item = self.klasses.next() => return Batch(Vec::new(), Some(item)),
+        };
+        let mut batch = Vec::from_iter(first.map(|item| (item, self.events.place())));
+        // What is there already goes along: one statement reads the objects of all.
+        while !batch.is_empty() && batch.len() < BATCH {
+            match self.events.next().now_or_never() {
+                Some(Some(item)) => batch.push((item, self.events.place())),
+                _ => break,
             }
         }
+        Batch(batch, None)
+    }
+
+    /// Turns what happened into messages.
+    pub(super) async fn make(&mut self, batch: Batch) -> Step {
+        let mut step = Step {
+            fresh: batch.0.iter().any(|(item, _)| matches!(item, Live::CaughtUp(_))),
+            ..Step::default()
+        };
+        self.jumps = false;
+        let done = match batch {
+            Batch(_, Some(item)) => self.klasses_changed(item).await,
+            Batch(batch, None) => self.take_in_time(batch).await.map(|items| step.items = items),
+        };
+        step.jumps = self.jumps;
+        if let Err(error) = done {
+            // The client goes on from the last cursor that it got, so nothing is lost by ending here.
+            step.items.push(Item {
+                what: Message {
+                    body: refused(vec![*error], Stats::default()).body,
+                    cursor: None,
+                },
+                at: None,
+                index: 0,
+                behind: self.stands(),
+                size: 0,
+            });
+            step.over = true;
+        }
+        step
+    }
+
+    /// The message that says that all up to a place has been told.
+    pub(super) async fn caught_up(gateway: &Gateway, actor: &Actor, request: &Request, place: &Cursor) -> Result<Message, Error> {
+        let planned = gateway.plan_subscription(actor, request).await.map_err(|errors| {
+            errors
+                .into_iter()
+                .next()
+                .unwrap_or_else(|| Error::internal("no error among errors"))
+        })?;
+        let identity = gateway.store.identity().await.map_err(store_error)?;
+        let cell = message("CAUGHT_UP", Some(identity.encode(actor.org, place)), Vec::new());
+        let mut told = written(gateway, actor, &planned, std::slice::from_ref(&cell)).await?;
+        told.pop().ok_or_else(|| Error::internal("a message that is not written"))
     }
 
     /// A klass has changed: a subscription that no longer fits ends now, not with its next event.
@@ -176,14 +278,14 @@ impl Session {
                 }
             }
             Some(Live::CaughtUp(_)) => {}
-            Some(Live::Resync { .. }) | None => self.klasses = Mutex::new(klass_changes(&self.gateway, &self.actor)),
+            Some(Live::Resync { .. }) | None => self.klasses = klass_changes(&self.gateway, &self.actor),
         }
         Ok(())
     }
 
     /// Turns a batch into responses, again after a pause when the database does not answer or refuses: as long as the log can be
     /// continued, a subscription waits rather than ends.
-    async fn take_in_time(&mut self, batch: Vec<Live>) -> Result<(), Box<Error>> {
+    async fn take_in_time(&mut self, batch: Vec<(Live, Cursor)>) -> Result<Vec<Item<Message>>, Box<Error>> {
         let mut tries = 0;
         loop {
             match self.take(batch.clone()).await {
@@ -199,39 +301,28 @@ impl Session {
         }
     }
 
-    async fn take(&mut self, batch: Vec<Live>) -> Result<(), Box<Error>> {
+    async fn take(&mut self, batch: Vec<(Live, Cursor)>) -> Result<Vec<Item<Message>>, Box<Error>> {
         self.refresh().await?;
-        let cells = self.messages(batch).await?;
-        if cells.is_empty() {
-            return Ok(());
+        let made = self.messages(batch).await?;
+        if made.is_empty() {
+            return Ok(Vec::new());
         }
-        let plan = &self.planned.plan;
-        let root = &plan.roots[0];
-        let gateway = &self.gateway;
-        let run = Run::new(
-            &gateway.store,
-            &self.planned.schema,
-            &self.actor,
-            &self.planned.variables,
-            &gateway.limits,
-            plan.kind,
-        );
-        let (record, _) = record_of(&self.planned)?;
-        for (told, cell) in run.told_each(root, &record.shape, &cells).await?.into_iter().zip(&cells) {
-            let mut body = Vec::with_capacity(told.json.as_ref().map_or(8, Vec::len) + 64);
-            body.extend_from_slice(b"{\"data\":");
-            write_data(&mut body, plan, std::slice::from_ref(&told));
-            if !told.errors.is_empty() {
-                body.extend_from_slice(b",\"errors\":");
-                write_errors(&mut body, &told.errors);
-            }
-            body.push(b'}');
-            self.ready.push_back(Message {
-                body: body.into(),
-                cursor: message::cursor_of(cell),
-            });
-        }
-        Ok(())
+        let cells: Vec<Cell> = made.iter().map(|it| it.cell.clone()).collect();
+        let told = written(&self.gateway, &self.actor, &self.planned, &cells).await?;
+        let of_stream = matches!(self.source, Source::Stream(_));
+        Ok(told
+            .into_iter()
+            .zip(made)
+            .map(|(what, made)| Item {
+                size: what.body.len() + 64,
+                what,
+                at: made
+                    .event
+                    .map(|event| if of_stream { At::stream(&event) } else { At::feed(&event) }),
+                index: made.index,
+                behind: made.behind,
+            })
+            .collect())
     }
 
     /// Plans again when the klasses have changed. What no longer validates ends the subscription with the error that says why.
@@ -246,8 +337,14 @@ impl Session {
             Error::new(Code::ValidationFailed, message)
         })?;
         // The source stays: what is followed is the same, and so no event is lost.
-        self.watch = self.gateway.rewatch(&self.actor, &planned, &self.watch)?;
+        let watch = self.gateway.rewatch(&self.actor, &planned, &self.watch)?;
+        let same = interest(&watch) == interest(&self.watch);
+        self.watch = watch;
         self.planned = planned;
+        if !same {
+            // What a batch holds is told first; whatever comes behind it is found again by the place.
+            self.listen(self.stands());
+        }
         Ok(())
     }
 
@@ -260,26 +357,41 @@ impl Session {
             *its = customer;
         }
         self.moved = image.get("version").cloned().map(|version| (id, version));
+        self.jumps = true;
         self.listen(event.feed_cursor(self.identity.epoch));
     }
 
     /// Goes on from a place.
     fn listen(&mut self, after: Cursor) {
-        self.events = Mutex::new(
-            self.gateway
-                .live
-                .subscribe(self.actor.org, self.source.clone(), Some(after))
-                .boxed(),
-        );
+        self.events = self
+            .gateway
+            .live
+            .follow(self.actor.org, self.source.clone(), interest(&self.watch), Some(after));
     }
 
-    fn cursor(&self, event: &Event) -> String {
+    /// The cursor behind a message, and the place that it stands for.
+    fn cursor(&self, event: &Event, index: u16, last: bool, place: &Cursor) -> (String, Cursor) {
         let epoch = self.identity.epoch;
-        let cursor = match &self.source {
-            Source::Stream(_) if !self.is_leaving(event) => event.stream_cursor(epoch),
-            _ => event.feed_cursor(epoch),
+        let at = match &self.source {
+            Source::Stream(_) => At::stream(event),
+            _ => At::feed(event),
         };
-        self.identity.encode(self.actor.org, &cursor)
+        let before = Cursor { epoch, ..*place };
+        let behind = if last {
+            place::behind(&before, &at)
+        } else {
+            place::within(&before, &at, index + 1)
+        };
+        let told = match &self.source {
+            Source::Stream(_) if last && self.is_leaving(event) => event.feed_cursor(epoch),
+            // Where the object stands in another stream by the time the client comes back, the feed says where that goes on.
+            Source::Stream(_) => Cursor {
+                feed: Some(event.feed),
+                ..behind
+            },
+            _ => behind,
+        };
+        (self.identity.encode(self.actor.org, &told), behind)
     }
 
     /// Whether an event tells, in the stream that is followed, of what stands in another from then on.
@@ -300,53 +412,87 @@ impl Session {
     }
 
     /// What a batch tells, in order.
-    async fn messages(&mut self, batch: Vec<Live>) -> Result<Vec<Cell>, Box<Error>> {
+    async fn messages(&mut self, batch: Vec<(Live, Cursor)>) -> Result<Vec<Made>, Box<Error>> {
         let registry = self.planned.schema.registry.clone();
         let read = |filter: &Filter, _: &Klass, image: &Image| filter_memory::matches(filter, image, &[]);
-        let mut matters = Vec::with_capacity(batch.len());
-        for item in batch {
+        let mut matters: Vec<Pending> = Vec::with_capacity(batch.len());
+        for (item, place) in batch {
             match item {
                 Live::Event(event) => {
                     if self.is_arrival(&event) {
                         continue;
                     }
-                    for matter in self.watch.matters(&registry, &event, &read) {
-                        matters.push((Ok(matter), Some(event.clone())));
+                    let its = self.watch.matters(&registry, &event, &read);
+                    let told = its.iter().filter(|matter| !matches!(matter, Matter::Moved { .. })).count();
+                    let at = match self.source {
+                        Source::Stream(_) => At::stream(&event),
+                        _ => At::feed(&event),
+                    };
+                    for (index, matter) in its.into_iter().enumerate() {
+                        let number = u16::try_from(index).unwrap_or(u16::MAX);
+                        let moves = matches!(matter, Matter::Moved { .. });
+                        if !moves && self.began.part > 0 && place::has(&self.began, &at, number) {
+                            continue;
+                        }
+                        matters.push(Pending {
+                            what: Ok(matter),
+                            event: Some(event.clone()),
+                            index: number,
+                            last: index + 1 >= told,
+                            place,
+                        });
                     }
                 }
-                Live::CaughtUp(cursor) => {
-                    let cursor = self.identity.encode(self.actor.org, &cursor);
-                    matters.push((Err(message("CAUGHT_UP", Some(cursor), Vec::new())), None));
-                }
+                Live::CaughtUp(_) => {}
                 Live::Resync { reason } => {
                     // The log may be another one now (restored), with cursors of its own.
                     self.identity = self.gateway.store.refresh_identity().await.map_err(store_error)?;
                     let head = self.gateway.store.head(self.actor.org, &self.source).await.map_err(store_error)?;
+                    self.jumps = true;
                     self.listen(head);
                     let cursor = self.identity.encode(self.actor.org, &head);
-                    matters.push((Err(resync(&reason.to_string(), cursor)), None));
+                    matters.push(Pending {
+                        what: Err(resync(&reason.to_string(), cursor)),
+                        event: None,
+                        index: 0,
+                        last: true,
+                        place: self.stands(),
+                    });
                 }
             }
         }
         let matching = self.ask(&matters).await?;
-        let mut out = Vec::with_capacity(matters.len());
+        let mut out: Vec<Made> = Vec::with_capacity(matters.len());
         let mut moved: Option<(Arc<Klass>, ObjectId, Arc<Event>)> = None;
-        for (matter, event) in matters {
+        for Pending {
+            what,
+            event,
+            index,
+            last,
+            place,
+        } in matters
+        {
             if let Some((.., of)) = &moved
                 && event.as_ref().is_none_or(|it| (it.feed.xid, it.at) != (of.feed.xid, of.at))
             {
                 // The new stream is followed from behind this transaction: all that it did is told here, what follows there.
                 break;
             }
-            let (matter, event) = match (matter, event) {
+            let (matter, event) = match (what, event) {
                 (Ok(matter), Some(event)) => (matter, event),
                 (Ok(_), None) => continue,
                 (Err(cell), _) => {
-                    out.push(cell);
+                    out.push(Made {
+                        cell,
+                        event: None,
+                        index: 0,
+                        behind: place,
+                    });
                     continue;
                 }
             };
-            match matter {
+            let (cursor, behind) = self.cursor(&event, index, last, &place);
+            let cell = match matter {
                 Matter::Object { klass, id, before, after } => {
                     let now = after.unwrap_or_else(|| matching.contains(&id));
                     let unsure = before.is_none() || after.is_none();
@@ -354,15 +500,22 @@ impl Session {
                     if unsure {
                         self.memory.note(id, now);
                     }
-                    if let Some(change) = decide(before, now) {
-                        out.push(self.object(&klass, id, change, &event));
-                    }
+                    decide(before, now).map(|change| self.object(&klass, id, change, &event, cursor))
                 }
-                Matter::Entry { kind, conversation } => out.extend(self.entry(kind, conversation, &event).await?),
-                Matter::Klass(name) => out.push(self.klass(&name, &event)),
-                Matter::Reshaped(reason) => out.push(resync(reason, self.cursor(&event))),
-                Matter::Moved { klass, id } => moved = Some((klass, id, event)),
-            }
+                Matter::Entry { kind, conversation } => self.entry(kind, conversation, &event, cursor).await?,
+                Matter::Klass(name) => Some(self.klass(&name, &event, cursor)),
+                Matter::Reshaped(reason) => Some(resync(reason, cursor)),
+                Matter::Moved { klass, id } => {
+                    moved = Some((klass, id, event));
+                    continue;
+                }
+            };
+            out.extend(cell.map(|cell| Made {
+                cell,
+                event: Some(event),
+                index,
+                behind,
+            }));
         }
         if let Some((klass, id, event)) = moved {
             self.follow(&klass, id, &event);
@@ -382,7 +535,7 @@ impl Session {
         };
         let unknown: HashSet<ObjectId> = matters
             .iter()
-            .filter_map(|(matter, _)| match matter {
+            .filter_map(|pending| match &pending.what {
                 Ok(Matter::Object { id, after: None, .. }) => Some(*id),
                 _ => None,
             })
@@ -414,8 +567,87 @@ impl Session {
     }
 }
 
+/// Whole responses, one for each message.
+async fn written(gateway: &Gateway, actor: &Actor, planned: &Prepared, cells: &[Cell]) -> Result<Vec<Message>, Error> {
+    let plan = &planned.plan;
+    let root = &plan.roots[0];
+    let run = Run::new(
+        &gateway.store,
+        &planned.schema,
+        actor,
+        &planned.variables,
+        &gateway.limits,
+        plan.kind,
+    );
+    let (record, _) = record_of(planned)?;
+    let told = run.told_each(root, &record.shape, cells).await?;
+    Ok(told
+        .into_iter()
+        .zip(cells)
+        .map(|(told, cell)| {
+            let mut body = Vec::with_capacity(told.json.as_ref().map_or(8, Vec::len) + 64);
+            body.extend_from_slice(b"{\"data\":");
+            write_data(&mut body, plan, std::slice::from_ref(&told));
+            if !told.errors.is_empty() {
+                body.extend_from_slice(b",\"errors\":");
+                write_errors(&mut body, &told.errors);
+            }
+            body.push(b'}');
+            Message {
+                body: body.into(),
+                cursor: message::cursor_of(cell),
+            }
+        })
+        .collect())
+}
+
 /// Changes of an org's klasses, from now on.
-fn klass_changes(gateway: &Gateway, actor: &Actor) -> Events {
+fn klass_changes(gateway: &Gateway, actor: &Actor) -> Subscriber {
     let source = Source::Stream(KLASS_STREAM.into());
-    gateway.live.subscribe(actor.org, source, None).boxed()
+    gateway.live.follow(actor.org, source, Interest::All, None)
+}
+
+/// Which events concern a subscription, by what can be told of them without asking it.
+fn interest(watch: &Watch) -> Interest {
+    match watch {
+        Watch::Klass { klass, id: None, filter } => Interest::Any(vec![Term {
+            klass: klass.name.clone(),
+            equal: filter.as_ref().map(equalities).unwrap_or_default(),
+            changed: None,
+        }]),
+        _ => Interest::All,
+    }
+}
+
+/// What must be equal, of columns, for a filter to hold. (What it says beyond that is judged on the images.)
+fn equalities(filter: &Filter) -> Vec<(String, Vec<Json>)> {
+    match filter {
+        Filter::And(all) => all.iter().flat_map(equalities).collect(),
+        Filter::Compare {
+            target,
+            op,
+            operand: Operand::Const(value),
+        } => {
+            let column = match target {
+                Target::Property(property) if matches!(property.kind, Kind::Enum(_)) => property.column.clone(),
+                Target::Reference(end) if end.side == Side::From => match &end.relationship.link {
+                    Link::Column { column, .. } => column.clone(),
+                    Link::Table { .. } => return Vec::new(),
+                },
+                _ => return Vec::new(),
+            };
+            let values: Vec<Json> = match (op, value) {
+                (Op::Eq, value) => vec![value.to_json()],
+                (Op::In, Value::List(values)) => values.iter().map(Value::to_json).collect(),
+                _ => return Vec::new(),
+            };
+            // Null is absent from an image; whoever asks for it is asked.
+            if values.iter().all(Json::is_string) {
+                vec![(column, values)]
+            } else {
+                Vec::new()
+            }
+        }
+        _ => Vec::new(),
+    }
 }

@@ -177,7 +177,7 @@ async fn from_now_on_from_a_cursor_and_again_from_where_it_ended() {
 async fn a_lost_hint_is_made_up_for_and_a_lost_log_is_told() {
     struct Deaf;
     impl Bus for Deaf {
-        fn heard(&self) -> futures_util::stream::BoxStream<'static, Heard> {
+        fn heard(&self) -> BoxStream<'static, Heard> {
             futures_util::stream::pending().boxed()
         }
         fn beat(&self, _: crate::bus::Beat) {}
@@ -260,5 +260,35 @@ async fn many_writers_fast_and_slow_readers_nothing_lost_or_doubled() {
             assert_eq!(reader.await.expect("ends"), expected);
         }
         assert_eq!(klass.await.expect("ends"), expected, "the feed keeps the stream's order");
+    }
+}
+
+/// Postgres: what is committed while an older transaction is open is hidden from the feed; a subscription that begins then does not
+/// say that it has caught up before it has told of that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_older_transactions_hide_is_told_before_it_is_caught_up() {
+    for world in World::all().await {
+        if !world.url.starts_with("postgres") {
+            continue;
+        }
+        let admin = Store::open(&StoreConfig::new(&world.url)).await.expect("opens");
+        let older = sea_orm::TransactionTrait::begin(admin.connection()).await.expect("begins");
+        older
+            .execute_unprepared("select pg_current_xact_id()")
+            .await
+            .expect("a transaction number");
+        let (hidden, _) = world.create("Ann").await;
+        let lives = Lives::new(world.store.clone());
+        let mut klass = Box::pin(lives.subscribe(world.org, Source::Klass("customer".into()), None));
+        let early = tokio::time::timeout(Duration::from_millis(600), klass.next()).await;
+        assert!(early.is_err(), "{early:?}");
+        older.commit().await.expect("commits");
+        let next = tokio::time::timeout(Duration::from_secs(5), klass.next()).await.expect("in time");
+        assert!(
+            matches!(&next, Some(Live::Event(event)) if event.object == Some(hidden)),
+            "{next:?}"
+        );
+        let next = tokio::time::timeout(Duration::from_secs(5), klass.next()).await.expect("in time");
+        assert!(matches!(next, Some(Live::CaughtUp(_))), "{next:?}");
     }
 }

@@ -20,7 +20,7 @@ use crate::types::model::{EnumMeaning, Types};
 
 impl Session {
     /// A message about an object.
-    pub(super) fn object(&self, klass: &Arc<Klass>, id: ObjectId, change: Change, event: &Event) -> Cell {
+    pub(super) fn object(&self, klass: &Arc<Klass>, id: ObjectId, change: Change, event: &Event, cursor: String) -> Cell {
         let object = if change == Change::Removed {
             Cell::NULL
         } else {
@@ -41,7 +41,7 @@ impl Session {
             }
             _ => fields.push(("object", object)),
         }
-        message(change.as_str(), Some(self.cursor(event)), fields)
+        message(change.as_str(), Some(cursor), fields)
     }
 
     /// Where an entry stands on the timeline, by legal names.
@@ -56,7 +56,13 @@ impl Session {
     }
 
     /// A message about an entry that stands for no object.
-    pub(super) async fn entry(&self, kind: &'static str, conversation: ObjectId, event: &Event) -> Result<Option<Cell>, Box<Error>> {
+    pub(super) async fn entry(
+        &self,
+        kind: &'static str,
+        conversation: ObjectId,
+        event: &Event,
+        cursor: String,
+    ) -> Result<Option<Cell>, Box<Error>> {
         let (Watch::Timeline { customer, .. }, Some(klass)) = (&self.watch, self.planned.schema.registry.klass("conversation")) else {
             return Ok(None);
         };
@@ -92,11 +98,11 @@ impl Session {
         let entry = entry_record(&self.planned.schema.types, klass, kind, id, at.clone(), conversation, from, to);
         let mut fields = vec![("id", Cell::text(id.to_text("entry"))), ("entry", Cell::Record(entry))];
         fields.extend(self.place(at, kind, None));
-        Ok(Some(message(Change::Added.as_str(), Some(self.cursor(event)), fields)))
+        Ok(Some(message(Change::Added.as_str(), Some(cursor), fields)))
     }
 
     /// A message about a klass.
-    pub(super) fn klass(&self, name: &str, event: &Event) -> Cell {
+    pub(super) fn klass(&self, name: &str, event: &Event, cursor: String) -> Cell {
         let registry = &self.planned.schema.registry;
         let klass = registry.klass(name);
         let change = match klass {
@@ -110,11 +116,7 @@ impl Session {
             _ => Change::Removed,
         };
         let record = klass.map_or(Cell::NULL, |klass| Cell::Record(Record::Klass(registry.clone(), klass.clone())));
-        message(
-            change.as_str(),
-            Some(self.cursor(event)),
-            vec![("klass", record), ("name", Cell::text(name))],
-        )
+        message(change.as_str(), Some(cursor), vec![("klass", record), ("name", Cell::text(name))])
     }
 }
 

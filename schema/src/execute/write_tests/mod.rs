@@ -3,6 +3,7 @@
 
 mod klasses;
 mod mutations;
+mod sharing;
 mod subscriptions;
 
 use std::sync::Arc;
@@ -205,6 +206,12 @@ impl Messages {
             .await
             .expect("a message within ten seconds")?;
         Some(serde_json::from_slice(&item.body).expect("a response is JSON"))
+    }
+
+    /// The next message as it is.
+    pub(super) async fn raw(&mut self) -> Message {
+        let next = tokio::time::timeout(Duration::from_secs(10), self.0.next());
+        next.await.expect("a message within ten seconds").expect("a message")
     }
 
     /// The value of the root field in the next response.
