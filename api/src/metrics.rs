@@ -1,10 +1,13 @@
-//! Numbers for Prometheus. Labels have few values each: no operation, org or customer is a label.
+//! Numbers for Prometheus. Labels have few values each: no operation, org or customer is a label. `docs/operations.md` lists them
+//! (a test compares).
 
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use klio_schema::execute::Answer;
-use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use klio_schema::execute::{Answer, Gateway};
+use prometheus::{
+    Counter, Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
 /// Buckets of durations, in seconds.
 const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
@@ -17,6 +20,7 @@ pub struct Metrics {
     seconds: HistogramVec,
     operations_done: IntCounterVec,
     operation_seconds: HistogramVec,
+    operation_errors: IntCounterVec,
     statements: IntCounter,
     rows: IntCounter,
     /// Open sockets.
@@ -26,7 +30,14 @@ pub struct Metrics {
     /// Operations under way on sockets: mostly subscriptions.
     pub operations: IntGauge,
     /// Hubs: streams of the log that someone listens to.
-    pub hubs: IntGauge,
+    hubs: IntGauge,
+    log_events: IntCounter,
+    log_delay: Counter,
+    plans: IntCounterVec,
+    pool: IntGaugeVec,
+    memory: IntGauge,
+    cpu: Counter,
+    files: IntGauge,
     /// Messages that came over sockets.
     pub messages_in: IntCounter,
     /// Messages that went over sockets.
@@ -52,13 +63,20 @@ impl Metrics {
             operations_done: IntCounterVec::new(
                 Opts::new(
                     "klio_operations_total",
-                    "Queries and mutations, by the way they came, their kind and whether they were executed or refused.",
+                    "Operations, by the way they came, their kind and whether they were executed (subscriptions: begun) or refused.",
                 ),
                 &["way", "kind", "outcome"],
             )?,
             operation_seconds: HistogramVec::new(
                 HistogramOpts::new("klio_operation_seconds", "Time to run a query or mutation.").buckets(SECONDS.into()),
                 &["way"],
+            )?,
+            operation_errors: IntCounterVec::new(
+                Opts::new(
+                    "klio_operation_errors_total",
+                    "Operations with an error, by its code; with several codes, once for each.",
+                ),
+                &["code"],
             )?,
             statements: IntCounter::new("klio_statements_total", "SQL statements of queries and mutations.")?,
             rows: IntCounter::new("klio_rows_total", "Rows that queries and mutations read.")?,
@@ -75,24 +93,51 @@ impl Metrics {
                 "Operations under way on WebSocket connections: subscriptions, mostly.",
             )?,
             hubs: IntGauge::new("klio_hubs", "Streams of the log that subscriptions on this node listen to.")?,
+            log_events: IntCounter::new("klio_log_events_total", "Events that hubs read from the log.")?,
+            log_delay: Counter::new(
+                "klio_log_delay_seconds_total",
+                "Time from an event to its being read by a hub, all such times together; divided by klio_log_events_total: how far subscriptions lag.",
+            )?,
+            plans: IntCounterVec::new(
+                Opts::new(
+                    "klio_plans_total",
+                    "Operations whose plan was there already (kept), and those for which one was made.",
+                ),
+                &["found"],
+            )?,
+            pool: IntGaugeVec::new(
+                Opts::new("klio_database_connections", "Connections to the database, busy and idle."),
+                &["state"],
+            )?,
+            memory: IntGauge::new("process_resident_memory_bytes", "Resident memory size in bytes.")?,
+            cpu: Counter::new("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.")?,
+            files: IntGauge::new("process_open_fds", "Number of open file descriptors.")?,
             messages_in: IntCounter::new("klio_socket_messages_in_total", "Messages that came over WebSockets.")?,
             messages_out: IntCounter::new("klio_socket_messages_out_total", "Messages that went out over WebSockets.")?,
             registry,
         };
         let info = IntGauge::with_opts(Opts::new("klio_info", "The version that runs.").const_label("version", env!("CARGO_PKG_VERSION")))?;
         info.set(1);
-        let all: [Box<dyn prometheus::core::Collector>; 13] = [
+        let all: [Box<dyn prometheus::core::Collector>; 21] = [
             Box::new(info),
             Box::new(metrics.requests.clone()),
             Box::new(metrics.seconds.clone()),
             Box::new(metrics.operations_done.clone()),
             Box::new(metrics.operation_seconds.clone()),
+            Box::new(metrics.operation_errors.clone()),
             Box::new(metrics.statements.clone()),
             Box::new(metrics.rows.clone()),
             Box::new(metrics.sockets.clone()),
             Box::new(metrics.sockets_closed.clone()),
             Box::new(metrics.operations.clone()),
             Box::new(metrics.hubs.clone()),
+            Box::new(metrics.log_events.clone()),
+            Box::new(metrics.log_delay.clone()),
+            Box::new(metrics.plans.clone()),
+            Box::new(metrics.pool.clone()),
+            Box::new(metrics.memory.clone()),
+            Box::new(metrics.cpu.clone()),
+            Box::new(metrics.files.clone()),
             Box::new(metrics.messages_in.clone()),
             Box::new(metrics.messages_out.clone()),
         ];
@@ -126,9 +171,45 @@ impl Metrics {
             .with_label_values(&[way, answer.stats.kind.unwrap_or("unknown"), outcome])
             .inc();
         self.operation_seconds.with_label_values(&[way]).observe(took.as_secs_f64());
+        self.errors(&answer.stats.codes);
         // Counts of one request; wider than they can be on any machine.
         self.statements.inc_by(answer.stats.statements as u64);
         self.rows.inc_by(answer.stats.rows as u64);
+    }
+
+    /// Counts a subscription that has begun, or was refused.
+    pub fn subscription(&self, way: &str, begun: bool) {
+        let outcome = if begun { "executed" } else { "refused" };
+        self.operations_done.with_label_values(&[way, "subscription", outcome]).inc();
+    }
+
+    /// Counts an operation's errors, by code.
+    pub fn errors(&self, codes: &[&'static str]) {
+        for code in codes {
+            self.operation_errors.with_label_values(&[code]).inc();
+        }
+    }
+
+    /// Takes in what others count: the gateway, the database's pool, the system.
+    pub fn look(&self, gateway: &Gateway) {
+        self.hubs.set(whole(gateway.live.hubs()));
+        let (events, delay) = gateway.live.delays();
+        self.log_events.inc_by(events.saturating_sub(self.log_events.get()));
+        self.log_delay.inc_by((delay.as_secs_f64() - self.log_delay.get()).max(0.0));
+        let (kept, made) = gateway.plans();
+        for (found, count) in [("kept", kept), ("made", made)] {
+            let counter = self.plans.with_label_values(&[found]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
+        let pool = gateway.store.pool();
+        self.pool
+            .with_label_values(&["busy"])
+            .set(whole(pool.open.saturating_sub(pool.idle)));
+        self.pool.with_label_values(&["idle"]).set(whole(pool.idle));
+        let process = Process::look();
+        self.memory.set(whole(process.memory));
+        self.cpu.inc_by((process.cpu - self.cpu.get()).max(0.0));
+        self.files.set(whole(process.files));
     }
 
     /// Everything, in Prometheus' text form.
@@ -138,5 +219,90 @@ impl Metrics {
             tracing::error!(%error, "metrics could not be written");
         }
         text
+    }
+}
+
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// What the system says of this process; zeros where there is no `/proc`.
+#[derive(Debug, Default)]
+struct Process {
+    memory: usize,
+    cpu: f64,
+    files: usize,
+}
+
+impl Process {
+    fn look() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        Self {
+            memory: resident(&status).unwrap_or_default(),
+            cpu: cpu(&stat).unwrap_or_default(),
+            // One of them is the folder itself, open to be read.
+            files: std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count().saturating_sub(1)),
+        }
+    }
+}
+
+/// Bytes of `VmRSS:     12345 kB` in `/proc/self/status`.
+fn resident(status: &str) -> Option<usize> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().trim_end_matches("kB").trim().parse::<usize>().ok().map(|kb| kb * 1024)
+}
+
+/// Seconds of `utime` and `stime`, the 14th and 15th word of `/proc/self/stat`, where Linux counts hundredths for everyone.
+fn cpu(stat: &str) -> Option<f64> {
+    // The second word is the program's name in brackets, which may hold anything.
+    let mut words = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut next = || words.next()?.parse::<u32>().ok();
+    Some((f64::from(next()?) + f64::from(next()?)) / 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says() {
+        assert_eq!(resident("Name:\tklio\nVmRSS:\t   12345 kB\nVmData: 1 kB\n"), Some(12_345 * 1024));
+        assert_eq!(resident(""), None);
+        let stat = "4242 (a) b) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0 9 0 1 2 3";
+        assert_eq!(cpu(stat), Some(2.0));
+        assert_eq!(cpu("nonsense"), None);
+    }
+
+    #[test]
+    fn all_are_documented() {
+        let metrics = Metrics::new().expect("all names differ");
+        let page = include_str!("../../docs/operations.md");
+        metrics.request("/", &Method::GET, StatusCode::OK, Duration::ZERO);
+        metrics.errors(&["BAD_INPUT"]);
+        metrics.subscription("websocket", true);
+        metrics.operation(
+            "http",
+            &klio_schema::execute::Answer {
+                body: Default::default(),
+                executed: true,
+                stats: Default::default(),
+            },
+            Duration::ZERO,
+        );
+        for label in ["busy", "idle"] {
+            metrics.pool.with_label_values(&[label]).set(1);
+        }
+        metrics.plans.with_label_values(&["kept"]).inc();
+        metrics.sockets_closed.with_label_values(&["0"]).inc();
+        let families = metrics.registry.gather();
+        assert_eq!(families.len(), 21);
+        for family in families {
+            assert!(
+                page.contains(&format!("`{}`", family.name())),
+                "docs/operations.md does not tell of {}",
+                family.name()
+            );
+        }
     }
 }

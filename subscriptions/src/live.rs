@@ -25,7 +25,7 @@ use crate::route::{Interest, Term};
 mod hub;
 mod subscriber;
 
-use hub::{Held, Hub, Which};
+use hub::{Delays, Held, Hub, Which};
 pub use subscriber::Subscriber;
 
 /// How often the heads of all streams that have subscribers are compared.
@@ -65,6 +65,7 @@ struct Shared {
     presences: Presences,
     hubs: Mutex<HashMap<(OrgId, Which), Arc<Hub>>>,
     started: std::sync::Once,
+    delays: Arc<Delays>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -87,7 +88,17 @@ impl Lives {
             bus,
             hubs: Mutex::default(),
             started: std::sync::Once::new(),
+            delays: Arc::default(),
         }))
+    }
+
+    /// How many events hubs have read, and how long after they happened, all delays together.
+    pub fn delays(&self) -> (u64, Duration) {
+        let delays = &self.0.delays;
+        (
+            delays.events.load(Ordering::Relaxed),
+            Duration::from_micros(delays.micros.load(Ordering::Relaxed)),
+        )
     }
 
     /// How many hubs there are: streams and feeds with subscribers.
@@ -131,7 +142,7 @@ impl Lives {
     fn hub(&self, org: OrgId, which: Which) -> Held {
         let mut hubs = lock(&self.0.hubs);
         let hub = hubs.entry((org, which.clone())).or_insert_with(|| {
-            let hub = Arc::new(Hub::new(self.0.store.clone(), org, which));
+            let hub = Arc::new(Hub::new(self.0.store.clone(), org, which, self.0.delays.clone()));
             tokio::spawn(hub::read(Arc::downgrade(&hub)));
             hub
         });

@@ -8,3 +8,4 @@ mod isolation;
 mod klass_under_load;
 mod retail;
 mod sockets;
+mod under_way;

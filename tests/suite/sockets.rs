@@ -28,7 +28,7 @@ async fn open(product: &Product, origin: Option<&str>) -> Result<Socket, SocketE
     connect_async(request).await.map(|(socket, _)| socket)
 }
 
-async fn say(socket: &mut Socket, message: Json) {
+pub(crate) async fn say(socket: &mut Socket, message: Json) {
     socket
         .send(Message::text(message.to_string()))
         .await
@@ -36,7 +36,7 @@ async fn say(socket: &mut Socket, message: Json) {
 }
 
 /// The next message, or the close code.
-async fn hear(socket: &mut Socket) -> Result<Json, u16> {
+pub(crate) async fn hear(socket: &mut Socket) -> Result<Json, u16> {
     loop {
         let next = tokio::time::timeout(Duration::from_secs(10), socket.next())
             .await

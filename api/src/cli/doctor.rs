@@ -3,7 +3,7 @@
 use clap::Args;
 use klio_entities::klass::OrgId;
 
-use super::{Failure, open, org_of, print};
+use super::{Failure, count, open, org_of, print};
 use crate::config::Config;
 
 /// Compare the database with the klasses and the log with itself; tell what differs, and mend it.
@@ -47,11 +47,14 @@ impl Doctor {
             }
         }
         match (found, left) {
-            (0, _) => eprintln!("{} orgs: all is as it should be", orgs.len()),
-            (n, 0) => eprintln!("{n} findings, all mended"),
+            (0, _) => eprintln!("{}: all is as it should be", count(orgs.len(), "org", "orgs")),
+            (n, 0) => eprintln!("{}, all mended", count(n, "finding", "findings")),
             (n, left) => {
                 let hint = if self.mend { "" } else { "; --mend mends what can be mended" };
-                return Err(Failure::Refused(format!("{n} findings, {left} not mended{hint}")));
+                return Err(Failure::Refused(format!(
+                    "{}, {left} not mended{hint}",
+                    count(n, "finding", "findings")
+                )));
             }
         }
         Ok(())

@@ -16,7 +16,7 @@ use crate::import::{self, Bad, ImportError, Progress, Summary, Watch};
 
 /// Import records of another system: JSON (a list, or an object of records by key), NDJSON or CSV, of any size.
 ///
-/// A mapping says what becomes of a record; docs/import.md describes it. Each record is an upsert by its key, so that running it
+/// Prints a table of what became of the records. A mapping says what becomes of a record; docs/import.md describes it. Each record is an upsert by its key, so that running it
 /// again changes nothing, and an import that was interrupted goes on where it stopped. Records that are refused are told on stderr
 /// and the others go on; then the exit code is 1.
 #[derive(Args, Debug)]

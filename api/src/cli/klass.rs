@@ -10,11 +10,30 @@ use klio_entities::klass::{Actor, Definition, OrgId, read};
 use klio_entities::store::klasses::ChangeOptions;
 use klio_entities::store::{Store, StoreError};
 
-use super::{Failure, open, org_or_only, print, table};
+use super::{Failure, count, open, org_or_only, print, table};
 use crate::config::Config;
+
+const HELP: &str = "\
+A definition:
+  name = \"order\"            # in GraphQL: Order, order, orders
+  plural = \"orders\"
+  title = \"{orderNumber}\"   # how one is named on the timeline
+  [timeline]
+  at = \"placedAt\"           # and its place there
+  [properties]
+  orderNumber = { kind = \"string\", required = true, unique = true }
+  total       = { kind = \"money\", indexed = true }
+  placedAt    = { kind = \"datetime\", indexed = true }
+  [relationships]
+  customer = { to = \"customer\", kind = \"one\", inverse = \"orders\" }
+
+  klio klass diff klasses/*.toml && klio klass apply klasses/*.toml
+
+A gateway that runs shows the change with its next request.";
 
 /// Klasses: the types of objects that an org has.
 #[derive(Debug, Subcommand)]
+#[command(after_help = HELP)]
 pub enum Klass {
     /// Make an org's klasses what the files say, all together or not at all. Prints each change with its class.
     ///
@@ -135,10 +154,12 @@ async fn change(store: &Store, org: Option<String>, definitions: Vec<Definition>
     }
     match (report.changes.len(), dry_run) {
         (0, _) => eprintln!("{}: nothing changes", org.slug),
-        (n, true) => eprintln!("{}: {n} changes would be made", org.slug),
+        (n, true) => eprintln!("{}: {} would be made", org.slug, count(n, "change", "changes")),
         (n, false) => eprintln!(
-            "{}: {n} changes were made; its klasses are at version {}",
-            org.slug, report.registry.version
+            "{}: {} made; its klasses are at version {}",
+            org.slug,
+            count(n, "change was", "changes were"),
+            report.registry.version
         ),
     }
     Ok(())

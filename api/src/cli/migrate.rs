@@ -3,7 +3,7 @@
 use clap::Args;
 use klio_entities::store::Store;
 
-use super::{Failure, print};
+use super::{Failure, count, print};
 use crate::config::Config;
 
 /// Bring the database's tables up to date. Prints the steps that were run, one a line.
@@ -26,8 +26,14 @@ impl Migrate {
         print(steps.iter().map(|step| format!("{step}\n")).collect::<String>())?;
         match (self.dry_run, steps.len()) {
             (_, 0) => eprintln!("{} is up to date", config.shown_database()),
-            (true, n) => return Err(Failure::Refused(format!("{} is {n} steps behind", config.shown_database()))),
-            (false, n) => eprintln!("{}: {n} steps were run", config.shown_database()),
+            (true, n) => {
+                return Err(Failure::Refused(format!(
+                    "{} is {} behind",
+                    config.shown_database(),
+                    count(n, "step", "steps")
+                )));
+            }
+            (false, n) => eprintln!("{}: {} run", config.shown_database(), count(n, "step was", "steps were")),
         }
         Ok(())
     }

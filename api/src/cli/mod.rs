@@ -43,40 +43,31 @@ data and was not forced, or something was found that is not as it should be.";
 #[command(name = "klio", version, after_help = HELP, max_term_width = 120)]
 struct Cli {
     /// Settings file, instead of ./klio.toml.
-    #[arg(long, global = true, value_name = "FILE", env = "KLIO_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "KLIO_CONFIG", help_heading = "Settings")]
     config: Option<PathBuf>,
     /// A setting, over file and environment: --set http.listen=0.0.0.0:4000. May be given several times.
-    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", help_heading = "Settings")]
     sets: Vec<String>,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
+// What each does is said in its own file.
 enum Command {
-    /// Serve GraphQL over HTTP and WebSocket, until SIGTERM or SIGINT.
     Serve(serve::Serve),
-    /// Serve a shop to try things on, on an embedded database.
     Demo(demo::DemoCommand),
-    /// Bring the database's tables up to date.
     Migrate(migrate::Migrate),
-    /// Compare the database with the klasses and the log with itself; mend what differs.
     Doctor(doctor::Doctor),
-    /// Import records of another system: JSON, NDJSON or CSV, of any size.
     Import(import::ImportCommand),
-    /// Orgs: who shares the gateway without ever meeting.
     #[command(subcommand)]
     Org(org_command::Org),
-    /// Klasses: the types of objects that an org has.
     #[command(subcommand)]
     Klass(klass::Klass),
-    /// Tokens with which programs come in.
     #[command(subcommand)]
     Token(token::Token),
-    /// The GraphQL schema of an org.
     #[command(subcommand)]
     Schema(schema::Schema),
-    /// Print the commented settings file with every key and its default.
     Settings(settings::Settings),
 }
 
@@ -223,6 +214,11 @@ fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
     out.write_all(text.as_ref())?;
     out.flush()?;
     Ok(())
+}
+
+/// `1 change`, `2 changes`.
+fn count(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 /// Rows as columns that line up; for people and `awk` alike.

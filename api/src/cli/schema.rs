@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use klio_entities::klass::OrgId;
 
-use super::{Failure, open, org_of, print};
+use super::{Failure, open, org_or_only, print};
 use crate::config::Config;
 
 /// The GraphQL schema of an org.
@@ -11,9 +11,9 @@ use crate::config::Config;
 pub enum Schema {
     /// Print it as SDL.
     Print {
-        /// Slug of the org.
+        /// Slug of the org; may be left out when there is only one.
         #[arg(long)]
-        org: String,
+        org: Option<String>,
     },
 }
 
@@ -22,7 +22,7 @@ impl Schema {
     pub async fn run(self, config: &Config) -> Result<(), Failure> {
         let Schema::Print { org } = self;
         let store = open(config).await?;
-        let org = org_of(&store, &org).await?;
+        let org = org_or_only(&store, org.as_deref()).await?;
         let schema = crate::gateway(&store, config.limits.clone())
             .catalog
             .schema(OrgId(org.id))

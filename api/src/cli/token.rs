@@ -7,17 +7,22 @@ use klio_entities::klass::{OrgId, Role};
 use klio_entities::store::token::role_name;
 use uuid::Uuid;
 
-use super::{Failure, open, org_of, print, table};
+use super::{Failure, open, org_of, org_or_only, print, table};
 use crate::config::{Config, duration};
+
+const HELP: &str = "\
+  TOKEN=$(klio token create --org acme --role agent --expires 30d --name shop)
+  curl -H \"Authorization: Bearer $TOKEN\" …";
 
 /// Tokens with which programs come in.
 #[derive(Debug, Subcommand)]
+#[command(after_help = HELP)]
 pub enum Token {
     /// Make a token and print it, alone. It is told this once; only a hash is kept.
     Create {
-        /// Slug of the org in which it is valid.
+        /// Slug of the org in which it is valid; may be left out when there is only one.
         #[arg(long)]
-        org: String,
+        org: Option<String>,
         /// What its bearer may do.
         #[arg(long, value_enum)]
         role: RoleName,
@@ -36,9 +41,9 @@ pub enum Token {
     },
     /// Withdraw a token: within a second it opens nothing more, and sockets that it opened are closed.
     Revoke {
-        /// Slug of its org.
+        /// Slug of its org; may be left out when there is only one.
         #[arg(long)]
-        org: String,
+        org: Option<String>,
         /// Its id or its name, as in the list. A name that several tokens have withdraws none.
         token: String,
     },
@@ -86,7 +91,7 @@ impl Token {
         let store = open(config).await?;
         match self {
             Token::Create { org, role, expires, name } => {
-                let org = org_of(&store, &org).await?;
+                let org = org_or_only(&store, org.as_deref()).await?;
                 let expires_at = expires.map(|after| Utc::now() + after);
                 let (text, made) = store.create_token(OrgId(org.id), &name, role.into(), expires_at).await?;
                 eprintln!(
@@ -130,7 +135,7 @@ impl Token {
                 print(table(&["ID", "ORG", "ROLE", "STATE", "EXPIRES", "LAST USED", "NAME"], &rows))
             }
             Token::Revoke { org, token } => {
-                let org = org_of(&store, &org).await?;
+                let org = org_or_only(&store, org.as_deref()).await?;
                 let id = match token.strip_prefix("token_").and_then(decode_base32) {
                     Some(id) => id,
                     None => {

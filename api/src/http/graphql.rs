@@ -9,13 +9,14 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{FromRequestParts, Query, Request, State};
+use axum::extract::{FromRequestParts, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
 use klio_entities::klass::Actor;
-use klio_schema::execute::{Allow, Answer};
+use klio_schema::execute::{Allow, Answer, OperationType, Request};
 use serde_json::Value;
 
 use super::answer::{self, Problem, json_response};
@@ -25,7 +26,7 @@ use crate::App;
 use crate::params::Params;
 
 /// Everything at `/graphql`.
-pub async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+pub async fn handle(State(app): State<Arc<App>>, request: axum::extract::Request) -> Response {
     let (mut parts, body) = request.into_parts();
     if is_upgrade(&parts) {
         return match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
@@ -118,7 +119,7 @@ async fn read(app: &App, parts: &Parts, body: Body) -> Result<Bytes, Problem> {
 
 /// One operation.
 async fn one(app: &App, media: Media, actor: &Arc<Actor>, params: Params, allow: Allow) -> Response {
-    let answer = run(app, actor, params, allow).await;
+    let answer = run(app, actor, params.into(), allow).await;
     let (status, retry) = status(&answer, media);
     let mut response = json_response(status, media, answer.body.clone());
     if let Some(seconds) = retry {
@@ -131,7 +132,11 @@ async fn one(app: &App, media: Media, actor: &Arc<Actor>, params: Params, allow:
     response
 }
 
-/// Several operations, one after the other, in the order in which they stand; the answer is a list.
+/// Operations of one batch that run at once.
+const AT_ONCE: usize = 4;
+
+/// Several operations; the answers are a list in the same order. Queries run at once, a few at a time; a mutation waits for all
+/// that stands before it, and all that stands behind it waits for the mutation, so each sees what it would see one by one.
 async fn batch(app: &App, media: Media, actor: &Arc<Actor>, items: Vec<Value>) -> Result<Response, Problem> {
     let limit = app.config.limits.batch;
     if items.is_empty() {
@@ -146,29 +151,54 @@ async fn batch(app: &App, media: Media, actor: &Arc<Actor>, items: Vec<Value>) -
     }
     let mut told = Told::default();
     let mut bodies = BytesMut::new();
-    bodies.put_u8(b'[');
-    for (i, item) in items.into_iter().enumerate() {
-        if i > 0 {
-            bodies.put_u8(b',');
-        }
-        match Params::from_json(item) {
-            Ok(params) => {
-                let answer = run(app, actor, params, Allow { mutations: true }).await;
-                bodies.put_slice(&answer.body);
-                told.add(Told::of(&answer, actor));
-            }
-            Err(why) => bodies.put_slice(&Problem::bad(why).body()),
+    let mut add = |(body, it): (Bytes, Told)| {
+        bodies.put_u8(if bodies.is_empty() { b'[' } else { b',' });
+        bodies.put_slice(&body);
+        told.add(it);
+    };
+    let mut at_once = Vec::new();
+    for item in items {
+        let item = Params::from_json(item).map(Request::from);
+        let alone = match &item {
+            Ok(request) => matches!(app.gateway.operation_kind(actor, request).await, Ok(OperationType::Mutation)),
+            Err(_) => false,
+        };
+        if alone {
+            in_order(app, actor, std::mem::take(&mut at_once), &mut add).await;
+            add(one_of_batch(app, actor, item).await);
+        } else {
+            at_once.push(item);
         }
     }
+    in_order(app, actor, at_once, &mut add).await;
     bodies.put_u8(b']');
     let mut response = json_response(StatusCode::OK, media, bodies.freeze());
     response.extensions_mut().insert(told);
     Ok(response)
 }
 
-async fn run(app: &App, actor: &Arc<Actor>, params: Params, allow: Allow) -> Answer {
+/// Runs operations, a few at once, and hands on their answers in the order of the operations.
+async fn in_order(app: &App, actor: &Arc<Actor>, items: Vec<Result<Request, String>>, add: &mut impl FnMut((Bytes, Told))) {
+    let mut answers = stream::iter(items).map(|item| one_of_batch(app, actor, item)).buffered(AT_ONCE);
+    while let Some(answer) = answers.next().await {
+        add(answer);
+    }
+}
+
+async fn one_of_batch(app: &App, actor: &Arc<Actor>, item: Result<Request, String>) -> (Bytes, Told) {
+    match item {
+        Ok(request) => {
+            let answer = run(app, actor, request, Allow { mutations: true }).await;
+            let told = Told::of(&answer, actor);
+            (answer.body, told)
+        }
+        Err(why) => (Problem::bad(why).body(), Told::default()),
+    }
+}
+
+async fn run(app: &App, actor: &Arc<Actor>, request: Request, allow: Allow) -> Answer {
     let began = Instant::now();
-    let answer = app.gateway.execute(actor, params.into(), allow).await;
+    let answer = app.gateway.execute(actor, request, allow).await;
     app.metrics.operation("http", &answer, began.elapsed());
     answer
 }

@@ -38,7 +38,7 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Response {
     if !app.config.http.metrics {
         return StatusCode::NOT_FOUND.into_response();
     }
-    app.metrics.hubs.set(i64::try_from(app.gateway.live.hubs()).unwrap_or(i64::MAX));
+    app.metrics.look(&app.gateway);
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
         app.metrics.text(),

@@ -4,7 +4,7 @@
 //! else's: a subscription that is not polled keeps its place in the log and goes on from there. Reading goes on meanwhile,
 //! so pings and completes are heard.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -43,11 +43,19 @@ enum Event {
     Gone(Option<String>),
     /// A message was larger than it may be.
     TooLarge,
-    Operation(Input),
+    Operation(Said),
     Verified(bool, Result<Session, Refusal>),
     Revoked,
     Drain,
     Time,
+}
+
+/// What an operation says.
+enum Said {
+    /// It is a subscription: it does not end by itself.
+    Lasts(Key),
+    /// Something for the client.
+    Input(Input),
 }
 
 struct Connection {
@@ -64,8 +72,10 @@ struct Connection {
     unflushed: bool,
     stuck_since: Option<Instant>,
     // ---- operations
-    operations: SelectAll<Abortable<BoxStream<'static, Input>>>,
+    operations: SelectAll<Abortable<BoxStream<'static, Said>>>,
     aborts: HashMap<Key, AbortHandle>,
+    /// Those under way that end by themselves: queries and mutations, and what is not known yet. A drain waits for them.
+    ending: HashSet<Key>,
     verification: Option<BoxFuture<'static, (bool, Result<Session, Refusal>)>>,
     revoked: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     drain: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
@@ -74,7 +84,9 @@ struct Connection {
     ping_at: Instant,
     heard_at: Instant,
     expires_at: Option<Instant>,
+    /// When to close for the gateway's end, and when at the latest, whatever is under way.
     drain_at: Option<Instant>,
+    drain_by: Option<Instant>,
     closing: Option<(Instant, u16)>,
     /// Nothing can be read any more.
     deaf: bool,
@@ -108,10 +120,12 @@ pub async fn drive(app: Arc<App>, socket: WebSocket, place: Place, spoken: bool,
         stuck_since: None,
         operations: SelectAll::new(),
         aborts: HashMap::new(),
+        ending: HashSet::new(),
         verification: None,
         revoked: None,
         expires_at: None,
         drain_at: None,
+        drain_by: None,
         closing: None,
         deaf: false,
         turn: false,
@@ -152,13 +166,20 @@ impl Connection {
                     let limit = self.app.config.websocket.message_limit;
                     self.feed(Input::TooLarge(limit));
                 }
-                Event::Operation(input) => self.feed(input),
+                Event::Operation(Said::Input(input)) => self.feed(input),
+                Event::Operation(Said::Lasts(key)) => {
+                    self.ending.remove(&key);
+                }
                 Event::Verified(refresh, result) => self.verified(refresh, result),
                 Event::Revoked => self.feed(Input::Revoked),
                 Event::Drain => {
                     // Not all at once: thousands that come back in the same moment would fall upon the next node.
-                    let most = (self.app.config.http.drain_timeout / 2).min(Duration::from_secs(5));
-                    self.drain_at = Some(Instant::now() + most.mul_f64(random()));
+                    let limit = self.app.config.http.drain_timeout;
+                    let most = (limit / 2).min(Duration::from_secs(5));
+                    let now = Instant::now();
+                    self.drain_at = Some(now + most.mul_f64(random()));
+                    // Early enough to be told before the gateway ends.
+                    self.drain_by = Some(now + limit - (limit / 10).min(Duration::from_secs(1)));
                 }
                 Event::Time => {
                     if let Some(why) = self.time() {
@@ -290,10 +311,8 @@ impl Connection {
     }
 
     fn feed(&mut self, input: Input) {
-        if let Input::Done(key) | Input::Failed(key, _) = &input
-            && self.aborts.remove(key).is_some()
-        {
-            self.app.metrics.operations.dec();
+        if let Input::Done(key) | Input::Failed(key, _) = &input {
+            self.forget(*key);
         }
         for output in self.protocol.on(input) {
             match output {
@@ -302,13 +321,20 @@ impl Connection {
                 Output::Verify { payload, refresh } => self.verify(&payload, refresh),
                 Output::Start(key, params) => self.start(key, params),
                 Output::Stop(key) => {
-                    if let Some(abort) = self.aborts.remove(&key) {
-                        self.app.metrics.operations.dec();
+                    if let Some(abort) = self.forget(key) {
                         abort.abort();
                     }
                 }
             }
         }
+    }
+
+    /// An operation is over.
+    fn forget(&mut self, key: Key) -> Option<AbortHandle> {
+        self.ending.remove(&key);
+        let abort = self.aborts.remove(&key)?;
+        self.app.metrics.operations.dec();
+        Some(abort)
     }
 
     fn push(&mut self, message: Message) {
@@ -324,6 +350,7 @@ impl Connection {
             self.app.metrics.operations.dec();
             abort.abort();
         }
+        self.ending.clear();
         self.operations = SelectAll::new();
         self.verification = None;
         self.revoked = None;
@@ -389,6 +416,7 @@ impl Connection {
         let operation = async move { operation(app, actor, key, params).await }.flatten_stream().boxed();
         self.operations.push(Abortable::new(operation, registration));
         self.aborts.insert(key, abort);
+        self.ending.insert(key);
         self.app.metrics.operations.inc();
     }
 
@@ -412,7 +440,7 @@ impl Connection {
             self.feed(Input::Expired);
             return None;
         }
-        if self.drain_at.is_some_and(|at| now >= at) {
+        if self.close_for_drain_at().is_some_and(|at| now >= at) {
             self.feed(Input::Drain);
             return None;
         }
@@ -427,6 +455,11 @@ impl Connection {
         None
     }
 
+    /// When the gateway's end closes the connection: not while something is under way that ends by itself, if it ends in time.
+    fn close_for_drain_at(&self) -> Option<Instant> {
+        if self.ending.is_empty() { self.drain_at } else { self.drain_by }
+    }
+
     /// Sets the timer to what is due first.
     fn set_timer(&mut self) {
         let websocket = &self.app.config.websocket;
@@ -435,7 +468,7 @@ impl Connection {
             Some((end, _)) => Some(end),
             None => {
                 let init = self.protocol.awaits_init().then(|| self.opened + websocket.init_timeout);
-                [init, Some(self.ping_at), self.expires_at, self.drain_at]
+                [init, Some(self.ping_at), self.expires_at, self.close_for_drain_at()]
                     .into_iter()
                     .flatten()
                     .min()
@@ -450,22 +483,26 @@ impl Connection {
 }
 
 /// One operation, as what its connection is to hear of it.
-async fn operation(app: Arc<App>, actor: Arc<klio_entities::klass::Actor>, key: Key, params: Params) -> BoxStream<'static, Input> {
+async fn operation(app: Arc<App>, actor: Arc<klio_entities::klass::Actor>, key: Key, params: Params) -> BoxStream<'static, Said> {
     let began = Instant::now();
     let request: Request = params.into();
     if let Ok(OperationType::Subscription) = app.gateway.operation_kind(&actor, &request).await {
         let name = request.operation.clone();
-        return match app.gateway.subscribe(&actor, request).await {
+        let subscribed = app.gateway.subscribe(&actor, request).await;
+        app.metrics.subscription("websocket", subscribed.is_ok());
+        return match subscribed {
             Ok(stream) => {
                 trace::subscription(name, &actor, began.elapsed());
-                stream
-                    .map(move |message| Input::Next(key, message.body))
-                    .chain(once(Input::Done(key)))
+                let payloads = stream.map(move |message| Said::Input(Input::Next(key, message.body)));
+                said([Said::Lasts(key)])
+                    .chain(payloads)
+                    .chain(said([Said::Input(Input::Done(key))]))
                     .boxed()
             }
             Err(answer) => {
+                app.metrics.errors(&answer.stats.codes);
                 trace::operation(&answer, &actor, began.elapsed());
-                once(failed(key, &answer.body)).boxed()
+                said([Said::Input(failed(key, &answer.body))]).boxed()
             }
         };
     }
@@ -473,14 +510,14 @@ async fn operation(app: Arc<App>, actor: Arc<klio_entities::klass::Actor>, key: 
     app.metrics.operation("websocket", &answer, began.elapsed());
     trace::operation(&answer, &actor, began.elapsed());
     if answer.executed {
-        futures_util::stream::iter([Input::Next(key, answer.body), Input::Done(key)]).boxed()
+        said([Said::Input(Input::Next(key, answer.body)), Said::Input(Input::Done(key))]).boxed()
     } else {
-        once(failed(key, &answer.body)).boxed()
+        said([Said::Input(failed(key, &answer.body))]).boxed()
     }
 }
 
-fn once(input: Input) -> impl Stream<Item = Input> + Send + 'static {
-    futures_util::stream::iter([input])
+fn said<const N: usize>(what: [Said; N]) -> impl Stream<Item = Said> + Send + 'static {
+    futures_util::stream::iter(what)
 }
 
 /// The errors of an answer that was not executed.

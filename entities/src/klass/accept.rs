@@ -81,6 +81,14 @@ impl Property {
                 None => return bad(format!("The pattern of `{name}` is not a regular expression.")),
             }
         }
+        if let (Some(format), Value::String(text)) = (rules.format, value)
+            && let Err(what) = format.check(text)
+        {
+            return bad(format!(
+                "`{name}`: \"{}\" is not {what}.",
+                text.chars().take(64).collect::<String>()
+            ));
+        }
         Ok(())
     }
 }

@@ -146,6 +146,9 @@ pub struct PropertyDefinition {
     /// A regular expression that the text must match somewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
+    /// What sort of name or code the text must be: `timeZone`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
     /// Names that it used to have: says that this is a rename, not a new property. An empty list lets go of the old names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub formerly: Option<Vec<String>>,

@@ -87,4 +87,41 @@ pub struct Validation {
     pub max_length: Option<u32>,
     /// A regular expression (crate `regex` syntax) that the text must match somewhere; anchor it to match all.
     pub pattern: Option<String>,
+    /// What sort of name or code the text must be.
+    pub format: Option<Format>,
+}
+
+/// What sort of name or code a text must be, where the kind alone does not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The name of a time zone in the IANA database, `Europe/Berlin`.
+    TimeZone,
+}
+
+impl Format {
+    /// All of them, for messages.
+    pub const ALL: [Format; 1] = [Format::TimeZone];
+
+    /// As definitions name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::TimeZone => "timeZone",
+        }
+    }
+
+    /// By its name in a definition.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+
+    /// Whether a text is one; what it must be, if not.
+    ///
+    /// # Errors
+    /// The end of the sentence "`x` is not …".
+    pub fn check(self, text: &str) -> Result<(), &'static str> {
+        match self {
+            Format::TimeZone if text.parse::<chrono_tz::Tz>().is_ok() => Ok(()),
+            Format::TimeZone => Err("the name of a time zone in the IANA database, such as Europe/Berlin or America/New_York"),
+        }
+    }
 }

@@ -46,11 +46,12 @@ const PROPERTY_KEYS: &[&str] = &[
     "minLength",
     "maxLength",
     "pattern",
+    "format",
     "validation",
     "formerly",
     "writable",
 ];
-const VALIDATION_KEYS: &[&str] = &["min", "max", "minLength", "maxLength", "pattern"];
+const VALIDATION_KEYS: &[&str] = &["min", "max", "minLength", "maxLength", "pattern", "format"];
 const VALUE_KEYS: &[&str] = &["value", "name", "description", "deprecated"];
 const PART_KEYS: &[&str] = &["kind", "list", "many", "big", "values", "required", "description"];
 const RELATIONSHIP_KEYS: &[&str] = &[
@@ -418,6 +419,7 @@ fn property(json: &Json, path: &Path, faults: &mut Vec<Fault>) -> PropertyDefini
         min_length: bounds.min_length,
         max_length: bounds.max_length,
         pattern: bounds.pattern,
+        format: bounds.format,
         formerly: t.texts("formerly"),
         writable: t.choice(
             "writable",
@@ -438,6 +440,7 @@ struct Bounds {
     min_length: Option<u32>,
     max_length: Option<u32>,
     pattern: Option<String>,
+    format: Option<String>,
 }
 
 fn bounds(t: &mut Table<'_>) -> Bounds {
@@ -447,6 +450,7 @@ fn bounds(t: &mut Table<'_>) -> Bounds {
         min_length: t.number("minLength"),
         max_length: t.number("maxLength"),
         pattern: t.text("pattern"),
+        format: t.text("format"),
     }
 }
 

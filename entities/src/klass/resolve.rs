@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 
 use super::definition::*;
 use super::kind::{EnumKind, EnumValue, ObjectKind, Part};
-use super::property::{Home, Validation, Writable};
+use super::property::{Format, Home, Validation, Writable};
 use super::registry::{CustomerLink, Table, Timeline};
 use super::relationship::{Cardinality, Link, Side};
 use super::{End, Fault, Faults, Kind, Klass, OrgId, Property, Registry, Relationship, accept, settle, standard, system};
@@ -222,6 +222,8 @@ pub fn property(
         min_length: written.min_length,
         max_length: written.max_length,
         pattern: written.pattern.clone(),
+        // a name that is none was refused when the klass was defined
+        format: written.format.as_deref().and_then(Format::named),
     };
     let mut it = Property {
         name: name.to_owned(),

@@ -138,11 +138,35 @@ impl Store {
         self.0.dialect
     }
 
+    /// How many connections there are to the database for plain statements.
+    pub fn pool(&self) -> Pool {
+        let (open, idle) = match self.0.dialect {
+            Dialect::Postgres => {
+                let pool = self.0.connection.get_postgres_connection_pool();
+                (pool.size(), pool.num_idle())
+            }
+            Dialect::Sqlite => {
+                let pool = self.0.connection.get_sqlite_connection_pool();
+                (pool.size(), pool.num_idle())
+            }
+        };
+        Pool { open: open as usize, idle }
+    }
+
     /// A plain connection pool, for reads of system tables through SeaORM's entities. Writes of one statement (a token) may go
     /// through it too; on SQLite they wait for the writer, so what is written often belongs into [`Store::transact`].
     pub fn connection(&self) -> &DatabaseConnection {
         &self.0.connection
     }
+}
+
+/// Connections of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// All of them.
+    pub open: usize,
+    /// Those that do nothing just now.
+    pub idle: usize,
 }
 
 /// Key of the advisory lock under which migrations run ("klio" and a number).

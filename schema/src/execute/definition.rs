@@ -218,6 +218,7 @@ pub fn validation(rules: &Validation, out: &mut Fields) {
         }
     }
     put_some(out, "pattern", &rules.pattern);
+    put_some(out, "format", &rules.format.map(|format| format.name().to_owned()));
 }
 
 /// A `KlassInput` (or what is given of a `KlassPatch`), as a definition file says it: lists of named things become tables by name,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_graphql_parser::types::{DocumentOperations, OperationDefinition, OperationType};
 use bytes::Bytes;
@@ -38,6 +38,8 @@ pub struct Gateway {
     /// Subscriptions under way.
     pub shares: Arc<Shares>,
     buckets: Arc<Buckets>,
+    plans_kept: Arc<AtomicU64>,
+    plans_made: Arc<AtomicU64>,
 }
 
 /// A request that may run.
@@ -78,7 +80,14 @@ impl Gateway {
             live,
             shares: Arc::default(),
             buckets,
+            plans_kept: Arc::default(),
+            plans_made: Arc::default(),
         }
+    }
+
+    /// How often a plan was there already, and how often one had to be made.
+    pub fn plans(&self) -> (u64, u64) {
+        (self.plans_kept.load(Ordering::Relaxed), self.plans_made.load(Ordering::Relaxed))
     }
 
     /// Answers a query or a mutation.
@@ -132,8 +141,15 @@ impl Gateway {
     /// What sort of operation a request asks for, so that a way in can tell a subscription before it is run.
     pub async fn operation_kind(&self, actor: &Actor, request: &Request) -> Result<OperationType, Answer> {
         let refuse = |errors| refused(errors, Stats::default());
+        let text = plan_key(&[b"document", request.query.as_bytes()]);
         let schema = self.schema(actor).await.map_err(|error| refuse(vec![error]))?;
-        let document = self.document(&schema, &request.query).map_err(refuse)?;
+        let document = match self.document(&schema, &request.query, text) {
+            Ok(document) => document,
+            Err(errors) => match self.newer(actor, &schema, &errors).await {
+                Some(newer) => self.document(&newer, &request.query, text).map_err(refuse)?,
+                None => return Err(refuse(errors)),
+            },
+        };
         let (_, operation) = select(&document, request.operation.as_deref()).map_err(|error| refuse(vec![error]))?;
         Ok(operation.ty)
     }
@@ -153,8 +169,19 @@ impl Gateway {
     pub async fn prepare(&self, actor: &Actor, request: &Request) -> Result<Prepared, Vec<Error>> {
         limits::check_variables(&request.variables, &self.limits).map_err(|error| vec![error])?;
         let schema = self.schema(actor).await.map_err(|error| vec![error])?;
+        match self.prepare_by(schema.clone(), actor, request) {
+            Err(errors) => match self.newer(actor, &schema, &errors).await {
+                Some(newer) => self.prepare_by(newer, actor, request),
+                None => Err(errors),
+            },
+            prepared => prepared,
+        }
+    }
+
+    /// The same, by a certain schema.
+    fn prepare_by(&self, schema: Arc<OrgSchema>, actor: &Actor, request: &Request) -> Result<Prepared, Vec<Error>> {
         let text = plan_key(&[b"document", request.query.as_bytes()]);
-        let document = self.document_of(&schema, &request.query, text)?;
+        let document = self.document(&schema, &request.query, text)?;
         let (name, operation) = select(&document, request.operation.as_deref()).map_err(|error| vec![error])?;
         let variables = coerce_variables(&schema.types, operation, &request.variables)?;
 
@@ -172,6 +199,7 @@ impl Gateway {
             .and_then(|it| it.0.iter().find(|plan| plan.guards.iter().all(|guard| guard.holds(&variables))))
         {
             let plan = plan.clone();
+            self.plans_kept.fetch_add(1, Ordering::Relaxed);
             return Ok(Prepared {
                 schema,
                 document,
@@ -179,6 +207,7 @@ impl Gateway {
                 variables,
             });
         }
+        self.plans_made.fetch_add(1, Ordering::Relaxed);
         let plan = {
             let run = Run::new(&self.store, &schema, actor, &variables, &self.limits, operation.ty);
             root::compile(&run.ground(), &document, name, operation).map_err(|error| vec![error])?
@@ -201,12 +230,21 @@ impl Gateway {
         })
     }
 
-    /// A document, checked against the limits and the schema; kept with the schema.
-    fn document(&self, schema: &OrgSchema, text: &str) -> Result<Arc<Document>, Vec<Error>> {
-        self.document_of(schema, text, plan_key(&[b"document", text.as_bytes()]))
+    /// The org's schema if it is another one than this, for a request that was refused for what it says: it may be meant for klasses
+    /// that another node (or the command line) changed a moment ago. So what was defined anywhere is there with the next request
+    /// everywhere.
+    async fn newer(&self, actor: &Actor, schema: &OrgSchema, errors: &[Error]) -> Option<Arc<OrgSchema>> {
+        let of_klasses = |error: &Error| matches!(error.code, Code::ValidationFailed | Code::BadInput);
+        if !errors.iter().all(of_klasses) {
+            return None;
+        }
+        self.catalog.changed(actor.org);
+        let newer = self.schema(actor).await.ok()?;
+        (newer.registry.version != schema.registry.version).then_some(newer)
     }
 
-    fn document_of(&self, schema: &OrgSchema, text: &str, key: PlanKey) -> Result<Arc<Document>, Vec<Error>> {
+    /// A document, checked against the limits and the schema; kept with the schema.
+    fn document(&self, schema: &OrgSchema, text: &str, key: PlanKey) -> Result<Arc<Document>, Vec<Error>> {
         if let Some(document) = schema.plans.get(&key).and_then(|it| it.downcast::<Document>().ok()) {
             return Ok(document);
         }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use async_graphql_value::Value as Ast;
 use chrono::{DateTime, NaiveDate, SubsecRound, Utc};
 use klio_entities::klass::Value;
+use klio_entities::klass::property::Format;
 use rust_decimal::Decimal;
 use serde_json::Value as Json;
 
@@ -95,6 +96,12 @@ pub fn scalar_of_json(name: &str, json: &Json) -> Result<Value, String> {
                 Ok(date) if text.len() == 10 => Ok(Value::Date(date)),
                 _ => Err(format!("Date must be of the form 2026-11-24: {}", short(json))),
             }
+        }
+        "TimeZone" => {
+            let text = json.as_str().ok_or_else(|| refuse("non string value"))?;
+            let wrong = |what| format!("TimeZone must be {what}: {}", short(json));
+            Format::TimeZone.check(text).map_err(wrong)?;
+            Ok(Value::String(text.to_owned()))
         }
         _ => match json {
             Json::String(text) if text.contains('\0') => Err(refuse("a text with the character U+0000")),

@@ -334,5 +334,8 @@ fn value_text(property: &Property) -> Text {
     if let Some(pattern) = &rules.pattern {
         more.push_str(&format!(" Matches `{pattern}`."));
     }
+    if let Some(format) = rules.format {
+        more.push_str(&format!(" Format: {}.", format.name()));
+    }
     if more.is_empty() { text } else { format!("{text}{more}").into() }
 }

@@ -147,7 +147,7 @@ impl Builder<'_> {
                 (
                     "validation",
                     t("JSON"),
-                    "What a value must also satisfy: `min max minLength maxLength pattern`.",
+                    "What a value must also satisfy: `min max minLength maxLength pattern format`.",
                 ),
                 (
                     "aliases",
@@ -349,6 +349,7 @@ impl Builder<'_> {
                 ("minLength", t("Int"), "Fewest characters or items."),
                 ("maxLength", t("Int"), "Most characters or items."),
                 ("pattern", t("String"), "A regular expression that the text must match somewhere."),
+                ("format", t("String"), "What sort of name or code the text must be: `timeZone`."),
                 ("formerly", list("String"), "Names that it used to have: this is a rename."),
             ],
         );

@@ -48,6 +48,25 @@ pub(super) struct Hub {
     pub done: watch::Sender<u64>,
     /// Postgres, feed: the transaction up to which there is something to be shown.
     expected: AtomicU64,
+    delays: Arc<Delays>,
+}
+
+/// How late the hubs of a node read.
+#[derive(Default)]
+pub(super) struct Delays {
+    pub events: AtomicU64,
+    pub micros: AtomicU64,
+}
+
+impl Delays {
+    /// Events that were read just now.
+    fn add(&self, events: &[Arc<Event>]) {
+        let now = chrono::Utc::now();
+        // Another node's clock may be ahead of this one's.
+        let micros = |event: &Arc<Event>| u64::try_from((now - event.at).num_microseconds().unwrap_or_default()).unwrap_or_default();
+        self.events.fetch_add(events.len() as u64, Ordering::Relaxed);
+        self.micros.fetch_add(events.iter().map(micros).sum(), Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -192,7 +211,7 @@ fn weight(event: &Event) -> usize {
 }
 
 impl Hub {
-    pub fn new(store: Store, org: OrgId, which: Which) -> Self {
+    pub fn new(store: Store, org: OrgId, which: Which, delays: Arc<Delays>) -> Self {
         Self {
             store,
             org,
@@ -207,6 +226,7 @@ impl Hub {
             wake: Notify::new(),
             done: watch::Sender::new(0),
             expected: AtomicU64::new(0),
+            delays,
         }
     }
 
@@ -303,6 +323,7 @@ impl Hub {
                     more,
                     hidden,
                 } => {
+                    self.delays.add(&events);
                     let mut state = lock(&self.state);
                     for event in events {
                         state.hand(&event);

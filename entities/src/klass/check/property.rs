@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::{Check, MOST_VALUES, Path, at};
 use crate::klass::definition::*;
 use crate::klass::name::{self, nearest};
-use crate::klass::property::Home;
+use crate::klass::property::{Format, Home};
 use crate::klass::{Fault, Kind, accept, resolve, standard};
 
 impl Check<'_> {
@@ -348,6 +348,22 @@ impl Check<'_> {
                     at(path, "pattern"),
                     format!("`{pattern}` is not a regular expression: {reason}."),
                     "See https://docs.rs/regex for the syntax.",
+                );
+            }
+        }
+        if let Some(format) = &p.format {
+            if !textual {
+                self.bad(
+                    at(path, "format"),
+                    format!("`format` is for texts; this is of kind {what}."),
+                    "Leave it out.",
+                );
+            } else if Format::named(format).is_none() {
+                let all: Vec<_> = Format::ALL.into_iter().map(Format::name).collect();
+                self.bad(
+                    at(path, "format"),
+                    format!("There is no format `{format}`."),
+                    format!("Formats: {}.", all.join(", ")),
                 );
             }
         }

@@ -280,4 +280,5 @@ pub(crate) fn tightened(old: &Property, new: &Property) -> bool {
             (None, None) => false,
         }
         || (a.pattern != b.pattern && b.pattern.is_some())
+        || (a.format != b.format && b.format.is_some())
 }
