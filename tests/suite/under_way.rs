@@ -32,6 +32,11 @@ async fn free(other: &DatabaseConnection) {
 /// How many statements of the gateway wait for a lock. (Postgres)
 async fn waiting(other: &DatabaseConnection) -> i64 {
     let sql = "select count(*) as n from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    // Within a transaction, which holds the lock, the view would not change.
+    other
+        .execute_unprepared("select pg_stat_clear_snapshot()")
+        .await
+        .expect("a new look");
     let row = other
         .query_one_raw(sea_orm::Statement::from_string(sea_orm::DbBackend::Postgres, sql))
         .await
@@ -71,7 +76,8 @@ async fn a_write_under_way_ends_before_the_gateway_does(backend: Backend) {
     let mut idle = acked(&product, &product.token).await;
     hold(&product, &other).await;
     say(&mut socket, json!({"id": "w", "type": "subscribe", "payload": {"query": CREATE}})).await;
-    let over_http = post(&product, json!({"query": CREATE}));
+    // On SQLite nothing shows that a request has arrived, so there the socket stands for both.
+    let over_http = (backend == Backend::Postgres).then(|| post(&product, json!({"query": CREATE})));
     let metrics = &product.running().app.metrics;
     until("both are under way", async || {
         let text = String::from_utf8(metrics.text()).expect("text");
@@ -92,12 +98,14 @@ async fn a_write_under_way_ends_before_the_gateway_does(backend: Backend) {
     assert_eq!(answer["payload"]["data"]["createCustomer"]["customer"]["name"], "Late");
     assert_eq!(hear(&mut socket).await.expect("its end")["type"], "complete");
     assert_eq!(hear(&mut socket).await, Err(1012));
-    let (status, body) = over_http.await.expect("no panic");
-    assert_eq!(
-        (status, &body["data"]["createCustomer"]["customer"]["name"]),
-        (200, &json!("Late")),
-        "{body}"
-    );
+    if let Some(over_http) = over_http {
+        let (status, body) = over_http.await.expect("no panic");
+        assert_eq!(
+            (status, &body["data"]["createCustomer"]["customer"]["name"]),
+            (200, &json!("Late")),
+            "{body}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
