@@ -283,7 +283,7 @@ mod tests {
         metrics.subscription("websocket", true);
         metrics.operation(
             "http",
-            &klio_schema::execute::Answer {
+            &Answer {
                 body: Default::default(),
                 executed: true,
                 stats: Default::default(),
