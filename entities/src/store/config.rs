@@ -45,7 +45,7 @@ pub struct StoreConfig {
     pub url: String,
     /// How many connections at most (SQLite: of the plain pool; the writer has one of its own).
     pub max_connections: u32,
-    /// How many threads read, on SQLite.
+    /// How many threads (SQLite) or connections of their own (Postgres) read; 0: as many as is good.
     pub readers: u32,
     /// How long one statement of a request may take.
     pub statement_timeout: Duration,
@@ -59,7 +59,7 @@ impl StoreConfig {
         Self {
             url: url.into(),
             max_connections: 16,
-            readers: 4,
+            readers: 0,
             statement_timeout: Duration::from_secs(10),
             klass_grace: Duration::from_secs(60),
         }

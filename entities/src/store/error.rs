@@ -94,6 +94,24 @@ fn from_sqlx(error: &sqlx::Error) -> StoreError {
     }
 }
 
+impl StoreError {
+    /// What went wrong on a connection of tokio-postgres.
+    pub(crate) fn from_postgres(error: &tokio_postgres::Error) -> Self {
+        if let Some(told) = error.as_db_error() {
+            return from_sqlstate(told.code().code(), told.message().to_owned());
+        }
+        // The cause says more than "error connecting to server".
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        let message = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+        let broke = error.is_closed() || std::error::Error::source(error).is_some_and(|it| it.is::<std::io::Error>());
+        if broke {
+            Self::Unavailable(message)
+        } else {
+            Self::Database(message)
+        }
+    }
+}
+
 fn from_database(error: &dyn sqlx::error::DatabaseError) -> StoreError {
     use sqlx::error::ErrorKind;
     let message = error.message().to_string();
@@ -121,14 +139,7 @@ fn from_database(error: &dyn sqlx::error::DatabaseError) -> StoreError {
     let code = error.code();
     let code = code.as_deref().unwrap_or_default();
     if code.len() == 5 {
-        // Postgres: SQLSTATE.
-        return match code {
-            "40001" | "40P01" => StoreError::Contended(message),
-            "57014" | "55P03" => StoreError::Timeout,
-            "53300" | "57P01" | "57P02" | "57P03" | "53100" => StoreError::Unavailable(message),
-            _ if code.starts_with("08") => StoreError::Unavailable(message),
-            _ => StoreError::Database(format!("{message} (SQLSTATE {code})")),
-        };
+        return from_sqlstate(code, message);
     }
     // SQLite: an extended result code; its low byte is the primary one.
     match code.parse::<u32>().map(|c| c & 0xff) {
@@ -137,6 +148,17 @@ fn from_database(error: &dyn sqlx::error::DatabaseError) -> StoreError {
         Ok(10 | 13 | 14) => StoreError::Unavailable(message),
         Ok(11 | 26) => StoreError::Corrupt(message),
         _ => StoreError::Database(message),
+    }
+}
+
+/// A fault that Postgres tells by its SQLSTATE (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+fn from_sqlstate(code: &str, message: String) -> StoreError {
+    match code {
+        "40001" | "40P01" => StoreError::Contended(message),
+        "57014" | "55P03" => StoreError::Timeout,
+        "53300" | "57P01" | "57P02" | "57P03" | "53100" => StoreError::Unavailable(message),
+        _ if code.starts_with("08") => StoreError::Unavailable(message),
+        _ => StoreError::Database(format!("{message} (SQLSTATE {code})")),
     }
 }
 

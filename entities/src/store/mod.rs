@@ -49,8 +49,8 @@ pub(crate) struct Shared {
     pub(crate) connection: DatabaseConnection,
     /// SQLite: the queue of the one writer. Postgres writes over `connection`.
     pub(crate) writer: Option<tx::Writer>,
-    /// SQLite: the threads that read. Postgres reads over `connection`.
-    pub(crate) readers: Option<driver::sqlite::Readers>,
+    /// Who runs planned reads.
+    readers: read::Readers,
     pub(crate) registries: klasses::Registries,
     pub(crate) hands: klasses::hand::Hands,
     #[cfg(test)]
@@ -70,7 +70,11 @@ impl Store {
     pub async fn open(config: &StoreConfig) -> Result<Store, StoreError> {
         let dialect = config.dialect()?;
         let (connection, writer, readers) = match dialect {
-            Dialect::Postgres => (driver::pool::postgres(config).await?, None, None),
+            Dialect::Postgres => (
+                driver::pool::postgres(config).await?,
+                None,
+                read::Readers::Postgres(driver::postgres::Readers::new(config)?),
+            ),
             Dialect::Sqlite => {
                 // The writer's connection comes first: it makes the file and sets WAL, which the others then find.
                 let deadline = tx::Deadline::none();
@@ -81,7 +85,7 @@ impl Store {
                 (
                     connection,
                     Some(tx::Writer::start(writer, deadline, config.statement_timeout)),
-                    Some(readers),
+                    read::Readers::Sqlite(readers),
                 )
             }
         };

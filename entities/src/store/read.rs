@@ -3,8 +3,17 @@
 use bytes::Bytes;
 
 use super::sql::{Statement, bind};
-use super::{Dialect, Store, StoreError, driver};
+use super::{Store, StoreError, driver};
 use crate::klass::{OrgId, Value};
+
+/// Who reads.
+#[derive(Debug)]
+pub(super) enum Readers {
+    /// Threads.
+    Sqlite(driver::sqlite::Readers),
+    /// Connections with statements in a row.
+    Postgres(driver::postgres::Readers),
+}
 
 impl Store {
     /// Runs a statement of [`super::sql::compile`] for an org: the JSON text with which it answers (`null` when there is nothing).
@@ -15,15 +24,14 @@ impl Store {
     /// the statement compares.
     pub async fn read(&self, org: OrgId, statement: &Statement, args: &[Value]) -> Result<Bytes, StoreError> {
         let unfit = |e: bind::BindError| StoreError::Database(e.to_string());
-        match (self.dialect(), &self.0.readers) {
-            (Dialect::Sqlite, Some(readers)) => {
+        match &self.0.readers {
+            Readers::Sqlite(readers) => {
                 let values = bind::for_sqlite(&statement.binds, org, args).map_err(unfit)?;
                 readers.read(statement.sql.clone(), values).await
             }
-            (Dialect::Sqlite, None) => Err(StoreError::Unavailable("the store has no readers".into())),
-            (Dialect::Postgres, _) => {
-                let arguments = bind::for_postgres(&statement.binds, org, args).map_err(unfit)?;
-                driver::postgres::read(self.0.connection.get_postgres_connection_pool(), statement.sql.clone(), arguments).await
+            Readers::Postgres(readers) => {
+                let values = bind::for_postgres(&statement.binds, org, args).map_err(unfit)?;
+                readers.read(&statement.sql, &values).await
             }
         }
     }

@@ -2,5 +2,6 @@
 
 pub mod pool;
 pub mod postgres;
+mod postgres_tls;
 pub mod sqlite;
 pub mod sqlite_functions;

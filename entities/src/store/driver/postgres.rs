@@ -1,54 +1,230 @@
-//! Reads on Postgres, over the pool that SeaORM uses: one text column, no model between.
+//! Reads on Postgres: a few connections on which statements are pipelined (tokio-postgres), one text column each.
+//!
+//! A pool that lends a connection for each read waits for its answer before it sends the next; here the next statement is on the
+//! server before the last one is answered, which is half as much again for small reads (docs/performance.md). A read takes the
+//! first connection that is idle, and shares one only when none is.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgPool};
-use sqlx::{AssertSqlSafe, Postgres, Row, ValueRef as _};
+use futures_util::TryStreamExt;
+use quick_cache::sync::Cache;
+use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::{Client, Config, Statement};
 
-use crate::store::StoreError;
+use super::postgres_tls::{self, Tls};
+use crate::store::sql::bind::Bound;
+use crate::store::{StoreConfig, StoreError};
 
 /// A read whose caller went away sooner than this is left to end by itself: that costs less than a new connection.
 const PATIENCE: Duration = Duration::from_millis(50);
+/// Statements that stay prepared on a connection.
+const PREPARED: usize = 512;
+/// Connections that read, when the settings say none.
+const LANES: usize = 8;
 
-/// Runs a statement that answers with at most one row of one text; no row and null are `null`. The statement stays prepared on
-/// its connection; how long it may take is a setting of the connection.
-///
-/// When the caller goes away meanwhile, the connection is closed; the server looks every second whether its client is still there
-/// (`client_connection_check_interval`) and gives the statement up.
-pub async fn read(pool: &PgPool, sql: Arc<str>, arguments: PgArguments) -> Result<Bytes, StoreError> {
-    let mut lent = Lent {
-        connection: pool.acquire().await?,
-        since: Instant::now(),
-        done: false,
-    };
-    // Safe: the text is our compiler's, with every value bound.
-    let query = sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(true);
-    let row = query.fetch_optional(&mut *lent.connection).await;
-    lent.done = true;
-    let Some(row) = row? else { return Ok(Bytes::from_static(b"null")) };
-    let value = row.try_get_raw(0)?;
-    if value.is_null() {
-        return Ok(Bytes::from_static(b"null"));
-    }
-    Ok(Bytes::copy_from_slice(
-        value.as_bytes().map_err(|e| StoreError::Corrupt(e.to_string()))?,
-    ))
+/// The connections that read. Dropping it closes them.
+pub struct Readers {
+    config: Config,
+    tls: Tls,
+    lanes: Vec<Lane>,
 }
 
-/// A connection of the pool for the time of one read.
-struct Lent {
-    connection: PoolConnection<Postgres>,
+/// A place for a connection, which is opened when it is needed, and anew when it broke.
+#[derive(Default)]
+struct Lane {
+    open: ArcSwapOption<Open>,
+    opening: tokio::sync::Mutex<()>,
+    under_way: AtomicUsize,
+}
+
+/// An open connection.
+struct Open {
+    client: Client,
+    prepared: Cache<Arc<str>, Statement>,
+    under_way: AtomicUsize,
+}
+
+impl std::fmt::Debug for Readers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The configuration may hold a password, so it is not shown.
+        f.debug_struct("Readers").field("lanes", &self.lanes.len()).finish_non_exhaustive()
+    }
+}
+
+impl Readers {
+    /// For so many connections (the default when `readers` is 0), none of which is opened yet.
+    pub fn new(config: &StoreConfig) -> Result<Self, StoreError> {
+        let (mut postgres, tls) = postgres_tls::settings(&config.url)?;
+        // Everyone speaks UTC: timestamps in JSON come out as `…+00:00`. No machine code for plans: a page is over before it
+        // would be made.
+        let options = format!(
+            "{} -c TimeZone=UTC -c jit=off -c default_transaction_read_only=on -c statement_timeout={}",
+            postgres.get_options().unwrap_or_default(),
+            config.statement_timeout.as_millis()
+        );
+        postgres
+            .application_name("klio")
+            .options(options)
+            .connect_timeout(Duration::from_secs(10));
+        let lanes = if config.readers == 0 { LANES } else { config.readers as usize };
+        Ok(Self {
+            config: postgres,
+            tls,
+            lanes: std::iter::repeat_with(Lane::default).take(lanes).collect(),
+        })
+    }
+
+    /// Runs a statement that answers with at most one row of one text; no row and null are `null`. The statement stays prepared on
+    /// its connection.
+    ///
+    /// When the caller goes away meanwhile, the statement is called off on the server, unless others share its connection; then
+    /// that connection takes no more, and closes when they are done.
+    pub(crate) async fn read(&self, sql: &Arc<str>, parameters: &[Bound]) -> Result<Bytes, StoreError> {
+        let (broke, answer) = self.try_read(sql, parameters).await;
+        // A connection that was dead before we came (the server started anew) is no reason to fail.
+        if broke { self.try_read(sql, parameters).await.1 } else { answer }
+    }
+
+    /// Whether the connection broke, and the answer.
+    async fn try_read(&self, sql: &Arc<str>, parameters: &[Bound]) -> (bool, Result<Bytes, StoreError>) {
+        let lane = self.lane();
+        let open = match self.open(lane).await {
+            Ok(open) => open,
+            Err(error) => return (false, Err(error)),
+        };
+        let mut lent = Lent::of(self, lane, open);
+        let answer = lent.open.read(sql, parameters).await;
+        lent.done = true;
+        let broke = lent.open.client.is_closed();
+        (broke, answer.map_err(|error| StoreError::from_postgres(&error)))
+    }
+
+    /// The first idle connection, else the one that has the least to do.
+    fn lane(&self) -> &Lane {
+        let mut least = (usize::MAX, 0);
+        for (index, lane) in self.lanes.iter().enumerate() {
+            let under_way = lane.under_way.load(Ordering::Relaxed);
+            if under_way == 0 {
+                return lane;
+            }
+            least = least.min((under_way, index));
+        }
+        // There is at least one: `new` makes them.
+        &self.lanes[least.1]
+    }
+
+    async fn open(&self, lane: &Lane) -> Result<Arc<Open>, StoreError> {
+        let usable = || lane.open.load_full().filter(|open| !open.client.is_closed());
+        if let Some(open) = usable() {
+            return Ok(open);
+        }
+        let _opening = lane.opening.lock().await;
+        if let Some(open) = usable() {
+            return Ok(open);
+        }
+        let (client, connection) = self
+            .config
+            .connect(self.tls.clone())
+            .await
+            .map_err(|error| StoreError::from_postgres(&error))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::warn!(%error, "a connection to the database broke");
+            }
+        });
+        // What is read for a node that died is given up within a second. Not every platform can look; there it ends with its time.
+        let _ = client.batch_execute("set client_connection_check_interval = '1s'").await;
+        let open = Arc::new(Open {
+            client,
+            prepared: Cache::new(PREPARED),
+            under_way: AtomicUsize::new(0),
+        });
+        lane.open.store(Some(open.clone()));
+        Ok(open)
+    }
+}
+
+impl Open {
+    async fn read(&self, sql: &Arc<str>, parameters: &[Bound]) -> Result<Bytes, tokio_postgres::Error> {
+        let statement = match self.prepared.get(sql) {
+            Some(statement) => statement,
+            None => {
+                let statement = self.client.prepare(sql).await?;
+                self.prepared.insert(sql.clone(), statement.clone());
+                statement
+            }
+        };
+        let rows = self.client.query_raw(&statement, parameters).await?;
+        futures_util::pin_mut!(rows);
+        let Some(row) = rows.try_next().await? else {
+            return Ok(Bytes::from_static(b"null"));
+        };
+        let text: Option<Text> = row.try_get(0)?;
+        Ok(text.map_or(Bytes::from_static(b"null"), |text| text.0))
+    }
+}
+
+/// The bytes of a text.
+struct Text(Bytes);
+
+impl<'a> FromSql<'a> for Text {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(Bytes::copy_from_slice(raw)))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::TEXT
+    }
+}
+
+/// A connection for the time of one read.
+struct Lent<'a> {
+    readers: &'a Readers,
+    lane: &'a Lane,
+    open: Arc<Open>,
     since: Instant,
     done: bool,
 }
 
-impl Drop for Lent {
+impl<'a> Lent<'a> {
+    fn of(readers: &'a Readers, lane: &'a Lane, open: Arc<Open>) -> Self {
+        lane.under_way.fetch_add(1, Ordering::Relaxed);
+        open.under_way.fetch_add(1, Ordering::AcqRel);
+        Self {
+            readers,
+            lane,
+            open,
+            since: Instant::now(),
+            done: false,
+        }
+    }
+}
+
+impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        if !self.done && self.since.elapsed() > PATIENCE {
-            self.connection.close_on_drop();
+        self.lane.under_way.fetch_sub(1, Ordering::Relaxed);
+        let alone = self.open.under_way.fetch_sub(1, Ordering::AcqRel) == 1;
+        if self.done || self.since.elapsed() < PATIENCE {
+            return;
+        }
+        // From here on no one joins this connection, so a cancellation can meet no one else's statement.
+        let open = self.open.clone();
+        self.lane.open.rcu(|current| match current {
+            Some(current) if Arc::ptr_eq(current, &open) => None,
+            other => other.clone(),
+        });
+        if alone && let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (token, tls) = (self.open.client.cancel_token(), self.readers.tls.clone());
+            runtime.spawn(async move {
+                // The statement ends by itself when its time has passed, so a cancellation that fails costs no more than that.
+                if let Err(error) = token.cancel_query(tls).await {
+                    tracing::debug!(%error, "a read could not be called off");
+                }
+            });
         }
     }
 }
@@ -59,47 +235,89 @@ mod tests {
     use crate::store::Dialect;
     use crate::store::tests::each;
 
+    async fn ask(readers: &Readers, sql: &str) -> Result<String, StoreError> {
+        let answer = readers.read(&sql.into(), &[]).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn who_goes_away_calls_the_read_off() {
         each(|fresh| async move {
             if fresh.store.dialect() != Dialect::Postgres {
                 return;
             }
-            let pool = fresh.store.connection().get_postgres_connection_pool();
-            let sleep = read(pool, "select 'gone' || pg_sleep(8)".into(), PgArguments::default());
+            let readers = Readers::new(&fresh.store.0.config).unwrap();
+            let sleep = ask(&readers, "select 'gone' || pg_sleep(8)");
             assert!(tokio::time::timeout(Duration::from_millis(300), sleep).await.is_err());
             let running = "select count(*)::text from pg_stat_activity where datname = current_database() and query like '%pg_sleep(8)' and state = 'active'";
             let start = Instant::now();
-            loop {
-                let count = read(pool, running.into(), PgArguments::default()).await.unwrap();
-                if &count[..] == b"0" {
-                    break;
-                }
-                assert!(start.elapsed() < Duration::from_secs(6), "still running: {count:?}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+            while ask(&readers, running).await.unwrap() != "0" {
+                assert!(start.elapsed() < Duration::from_secs(6), "still running");
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         })
         .await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn one_text_or_null() {
+    async fn those_who_share_a_connection_are_not_called_off() {
         each(|fresh| async move {
             if fresh.store.dialect() != Dialect::Postgres {
                 return;
             }
-            let pool = fresh.store.connection().get_postgres_connection_pool();
+            let config = StoreConfig {
+                readers: 1,
+                ..fresh.store.0.config.clone()
+            };
+            let readers = Readers::new(&config).unwrap();
+            let long = ask(&readers, "select 'late' || pg_sleep(1)");
+            let gone = tokio::time::timeout(Duration::from_millis(200), ask(&readers, "select 'gone' || pg_sleep(0.5)"));
+            let (long, gone) = tokio::join!(long, gone);
+            assert!(gone.is_err());
+            assert_eq!(long.unwrap(), "late");
+            assert_eq!(ask(&readers, "select 'on'").await.unwrap(), "on");
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_connection_that_died_is_opened_anew() {
+        each(|fresh| async move {
+            if fresh.store.dialect() != Dialect::Postgres {
+                return;
+            }
+            let readers = Readers::new(&fresh.store.0.config).unwrap();
+            assert_eq!(ask(&readers, "select 'x'").await.unwrap(), "x");
+            fresh
+                .store
+                .rows(
+                    "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
+                    vec![],
+                )
+                .await
+                .unwrap();
+            assert_eq!(ask(&readers, "select 'y'").await.unwrap(), "y");
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn one_text_or_null_and_nothing_is_written() {
+        each(|fresh| async move {
+            if fresh.store.dialect() != Dialect::Postgres {
+                return;
+            }
+            let readers = Readers::new(&fresh.store.0.config).unwrap();
             for (sql, want) in [
                 ("select 'x'", "x"),
                 ("select null::text", "null"),
                 ("select 'x' where false", "null"),
             ] {
-                assert_eq!(read(pool, sql.into(), PgArguments::default()).await.unwrap(), want, "{sql}");
+                assert_eq!(ask(&readers, sql).await.unwrap(), want, "{sql}");
             }
-            assert!(matches!(
-                read(pool, "select nothing".into(), PgArguments::default()).await,
-                Err(StoreError::Database(_))
-            ));
+            for wrong in ["select nothing", "create table t (a text)"] {
+                assert!(matches!(ask(&readers, wrong).await, Err(StoreError::Database(_))), "{wrong}");
+            }
         })
         .await;
     }

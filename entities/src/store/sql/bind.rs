@@ -1,12 +1,12 @@
 //! What is bound to a statement, in which form, and how a value takes that form in each database.
 
+use bytes::BytesMut;
 use chrono::{DateTime, Utc};
 use rusqlite::types::Value as SqliteValue;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde_json::Value as Json;
-use sqlx::Arguments as _;
-use sqlx::postgres::PgArguments;
+use tokio_postgres::types::{IsNull, ToSql, Type as PostgresType, to_sql_checked};
 use uuid::Uuid;
 
 use crate::klass::filter::ContactKind;
@@ -138,7 +138,8 @@ impl Form {
 }
 
 /// A value in a form, before either database.
-enum Bound {
+#[derive(Debug)]
+pub(crate) enum Bound {
     Null,
     Id(Uuid),
     Bool(bool),
@@ -388,88 +389,39 @@ fn scaled(decimal: Decimal, scale: u32) -> Result<i64, f64> {
 }
 
 /// The parameters of a statement for Postgres.
-pub(crate) fn for_postgres(binds: &[Bind], org: OrgId, args: &[Value]) -> Result<PgArguments, BindError> {
-    let mut out = PgArguments::default();
-    for (index, bind) in binds.iter().enumerate() {
-        if bind.source == Source::Org {
-            // A UUID always encodes.
-            let _ = out.add(org.0);
-            continue;
-        }
-        let bound = bind.shape(index, args)?;
-        postgres(&mut out, &bind.form, bound).map_err(|_| BindError {
-            parameter: index + 1,
-            value: value_kind(bind.value(args)).to_owned(),
-            form: format!("{:?}", bind.form),
-        })?;
-    }
-    Ok(out)
+pub(crate) fn for_postgres(binds: &[Bind], org: OrgId, args: &[Value]) -> Result<Vec<Bound>, BindError> {
+    binds
+        .iter()
+        .enumerate()
+        .map(|(index, bind)| match bind.source {
+            Source::Org => Ok(Bound::Id(org.0)),
+            _ => bind.shape(index, args),
+        })
+        .collect()
 }
 
-fn postgres(out: &mut PgArguments, form: &Form, bound: Bound) -> Result<(), sqlx::error::BoxDynError> {
-    match bound {
-        Bound::Null => null(out, form),
-        Bound::Id(id) => out.add(id),
-        Bound::Bool(b) => out.add(b),
-        Bound::Integer(i) => out.add(i),
-        Bound::Numeric(d) => out.add(d),
-        Bound::Float(f) => out.add(f),
-        Bound::Text(text) => out.add(text),
-        Bound::Date(d) => out.add(d),
-        Bound::Time(t) => out.add(t),
-        Bound::Last => out.add("\u{10FFFF}"),
-        Bound::List(items) => {
-            let item = match form {
-                Form::List(item) => item.as_ref(),
-                other => other,
-            };
-            macro_rules! list {
-                ($variant:ident, $type:ty) => {
-                    out.add(
-                        items
-                            .into_iter()
-                            .filter_map(|bound| match bound {
-                                Bound::$variant(value) => Some(value),
-                                _ => None,
-                            })
-                            .collect::<Vec<$type>>(),
-                    )
-                };
-            }
-            match item {
-                Form::Id => list!(Id, Uuid),
-                Form::Bool => list!(Bool, bool),
-                Form::Integer => list!(Integer, i64),
-                Form::Numeric(_) | Form::PathNumber => list!(Numeric, Decimal),
-                Form::Float => list!(Float, f64),
-                Form::Date => list!(Date, chrono::NaiveDate),
-                Form::Time => list!(Time, DateTime<Utc>),
-                _ => list!(Text, String),
-            }
+/// Each value as the type that [`Form::postgres_type`] makes the statement say for it.
+impl ToSql for Bound {
+    fn to_sql(&self, ty: &PostgresType, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match self {
+            Bound::Null => Ok(IsNull::Yes),
+            Bound::Id(id) => id.to_sql(ty, out),
+            Bound::Bool(b) => b.to_sql(ty, out),
+            Bound::Integer(i) => i.to_sql(ty, out),
+            Bound::Numeric(d) => d.to_sql(ty, out),
+            Bound::Float(f) => f.to_sql(ty, out),
+            Bound::Text(text) => text.to_sql(ty, out),
+            Bound::Date(d) => d.to_sql(ty, out),
+            Bound::Time(t) => t.to_sql(ty, out),
+            Bound::Last => "\u{10FFFF}".to_sql(ty, out),
+            Bound::List(items) => items.to_sql(ty, out),
         }
     }
-}
 
-fn null(out: &mut PgArguments, form: &Form) -> Result<(), sqlx::error::BoxDynError> {
-    match form {
-        Form::Id => out.add(None::<Uuid>),
-        Form::Bool => out.add(None::<bool>),
-        Form::Integer => out.add(None::<i64>),
-        Form::Numeric(_) | Form::PathNumber => out.add(None::<Decimal>),
-        Form::Float => out.add(None::<f64>),
-        Form::Date => out.add(None::<chrono::NaiveDate>),
-        Form::Time => out.add(None::<DateTime<Utc>>),
-        Form::Item(_, item) => null(out, item),
-        Form::List(item) => match item.as_ref() {
-            Form::Id => out.add(None::<Vec<Uuid>>),
-            Form::Bool => out.add(None::<Vec<bool>>),
-            Form::Integer => out.add(None::<Vec<i64>>),
-            Form::Numeric(_) | Form::PathNumber => out.add(None::<Vec<Decimal>>),
-            Form::Float => out.add(None::<Vec<f64>>),
-            Form::Date => out.add(None::<Vec<chrono::NaiveDate>>),
-            Form::Time => out.add(None::<Vec<DateTime<Utc>>>),
-            _ => out.add(None::<Vec<String>>),
-        },
-        _ => out.add(None::<String>),
+    fn accepts(_: &PostgresType) -> bool {
+        // The form that made the value also made the type.
+        true
     }
+
+    to_sql_checked!();
 }
