@@ -153,7 +153,9 @@ impl Open {
         let statement = match self.prepared.get(sql) {
             Some(statement) => statement,
             None => {
-                let statement = self.client.prepare(sql).await?;
+                // The org comes first, also in a statement over an org's own tables, which has no use for it and so no type.
+                let org: &[Type] = if parameters.is_empty() { &[] } else { &[Type::UUID] };
+                let statement = self.client.prepare_typed(sql, org).await?;
                 self.prepared.insert(sql.clone(), statement.clone());
                 statement
             }
