@@ -14,6 +14,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use rusqlite::functions::FunctionFlags;
 use rusqlite::types::Value as SqliteValue;
 use serde_json::Value as Json;
 use tokio::sync::oneshot;
@@ -194,8 +195,13 @@ impl Sqlite {
     }
 }
 
-fn connect(path: &Path) -> anyhow::Result<rusqlite::Connection> {
+/// A connection of one who works on the gateway's tables: with the function that some of their indexes use.
+pub fn connect(path: &Path) -> anyhow::Result<rusqlite::Connection> {
     let connection = rusqlite::Connection::open(path)?;
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    connection.create_scalar_function("fold", 1, flags, |context| {
+        Ok(context.get::<Option<String>>(0)?.map(|text| text.to_lowercase()))
+    })?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.execute_batch(

@@ -13,12 +13,12 @@ use tokio_postgres::NoTls;
 use uuid::Uuid;
 
 use crate::chance::Chance;
-use crate::data;
 use crate::drive::{Round, drive};
 use crate::http::{Connection, post};
 use crate::process;
 use crate::queries::{Ids, QUERIES, Query};
 use crate::report::{Line, Results, same};
+use crate::{data, floor};
 
 /// Changes when the data set does: a database of another version is made anew.
 const VERSION: u32 = 1;
@@ -191,7 +191,7 @@ impl Run {
                 let _ = std::fs::remove_file(format!("{}{end}", raw.display()));
             }
             self.load(&format!("sqlite:{}", raw.display()), scale)?;
-            rusqlite::Connection::open(&raw)?.execute_batch("pragma wal_checkpoint(truncate); analyze")?;
+            floor::connect(&raw)?.execute_batch("pragma wal_checkpoint(truncate); analyze")?;
             std::fs::rename(&raw, &base)?;
         }
         let run = self.folder.join("run.db");
