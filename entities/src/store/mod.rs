@@ -73,7 +73,7 @@ impl Store {
             Dialect::Postgres => (
                 driver::pool::postgres(config).await?,
                 None,
-                read::Readers::Postgres(driver::postgres::Readers::new(config)?),
+                read::Readers::Postgres(Box::new(driver::postgres::Readers::new(config)?)),
             ),
             Dialect::Sqlite => {
                 // The writer's connection comes first: it makes the file and sets WAL, which the others then find.

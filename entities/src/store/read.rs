@@ -12,7 +12,7 @@ pub(super) enum Readers {
     /// Threads.
     Sqlite(driver::sqlite::Readers),
     /// Connections with statements in a row.
-    Postgres(driver::postgres::Readers),
+    Postgres(Box<driver::postgres::Readers>),
 }
 
 impl Store {

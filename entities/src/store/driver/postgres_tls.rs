@@ -185,7 +185,7 @@ mod tests {
             ),
             ("postgres://a:secret@h/d?colour=red", "colour"),
         ] {
-            let error = settings(url).unwrap_err().to_string();
+            let error = settings(url).map(drop).unwrap_err().to_string();
             assert!(error.contains(want) && !error.contains("secret"), "{error}");
         }
     }
