@@ -2,6 +2,7 @@
 
 mod answers;
 mod conformance;
+mod costly;
 mod door;
 mod house;
 mod isolation;
