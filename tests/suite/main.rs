@@ -9,4 +9,5 @@ mod isolation;
 mod klass_under_load;
 mod retail;
 mod sockets;
+mod statements;
 mod under_way;
