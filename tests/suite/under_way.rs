@@ -226,7 +226,7 @@ async fn a_klass_defined_elsewhere_is_there_with_the_next_request(backend: Backe
     let sets = [format!("database.url={}", product.database), "http.listen=127.0.0.1:0".to_owned()];
     let config = klio_api::Config::from_parts(None, Vec::new(), &sets).expect("settings");
     let node = klio_api::start(config).await.expect("another node on the same database");
-    let there = klio_client::Client::new(&node.url(), &product.token);
+    let there = klio_client::Client::new(node.url(), &product.token);
     let define = async |name: &str, properties: &[&str]| {
         let properties: Vec<Json> = properties.iter().map(|name| json!({"name": name, "kind": "string"})).collect();
         let query = "mutation ($input: KlassInput!) { defineKlass(input: $input) { klass { name } errors { message } } }";
