@@ -20,6 +20,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("api", &["klio-entities", "klio-subscriptions", "klio-schema", "klio-migrations"]),
     ("clients/rust", &[]),
     ("tests", &["klio-api", "klio-client"]),
+    ("tests/bench", &[]),
 ];
 
 #[test]
