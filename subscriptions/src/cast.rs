@@ -230,6 +230,11 @@ impl<T: Clone> Seat<T> {
         true
     }
 
+    /// Takes back the wish to hear that all is told; whether there was one.
+    pub fn content(&mut self) -> bool {
+        self.wish.take().is_some()
+    }
+
     /// What comes next.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Sat<T>> {
         let mut state = self.cast.lock();

@@ -304,8 +304,16 @@ impl Listener {
                     let place = session.stands();
                     self.ready.extend(step.items.into_iter().map(|item| item.what));
                     self.over = step.over;
-                    if !step.over && self.seat.join(place) {
+                    if step.over {
+                        continue;
+                    }
+                    if self.seat.join(place) {
                         self.phase = Phase::Seated;
+                    } else if step.fresh && self.seat.content() {
+                        // It stands ahead of those who share, and may do so for long: nothing there concerns them.
+                        let Shared { actor, request, .. } = &*self.shared;
+                        let told = Box::pin(Session::caught_up(&self.gateway, actor, request, &place)).await;
+                        self.told(told);
                     }
                 }
             }
