@@ -92,6 +92,8 @@ impl Readers {
     /// Whether the connection broke, and the answer.
     async fn try_read(&self, sql: &Arc<str>, parameters: &[Bound]) -> (bool, Result<Bytes, StoreError>) {
         let lane = self.lane();
+        // Counted from now on, so that those who come while it is opened choose another.
+        let _chosen = Chosen::of(lane);
         let open = match self.open(lane).await {
             Ok(open) => open,
             Err(error) => return (false, Err(error)),
@@ -183,6 +185,22 @@ impl<'a> FromSql<'a> for Text {
     }
 }
 
+/// A lane that has something to do.
+struct Chosen<'a>(&'a Lane);
+
+impl<'a> Chosen<'a> {
+    fn of(lane: &'a Lane) -> Self {
+        lane.under_way.fetch_add(1, Ordering::Relaxed);
+        Self(lane)
+    }
+}
+
+impl Drop for Chosen<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A connection for the time of one read.
 struct Lent<'a> {
     readers: &'a Readers,
@@ -194,7 +212,6 @@ struct Lent<'a> {
 
 impl<'a> Lent<'a> {
     fn of(readers: &'a Readers, lane: &'a Lane, open: Arc<Open>) -> Self {
-        lane.under_way.fetch_add(1, Ordering::Relaxed);
         open.under_way.fetch_add(1, Ordering::AcqRel);
         Self {
             readers,
@@ -208,7 +225,6 @@ impl<'a> Lent<'a> {
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        self.lane.under_way.fetch_sub(1, Ordering::Relaxed);
         let alone = self.open.under_way.fetch_sub(1, Ordering::AcqRel) == 1;
         if self.done || self.since.elapsed() < PATIENCE {
             return;
