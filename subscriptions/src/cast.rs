@@ -38,6 +38,18 @@ struct State<T> {
     over: bool,
 }
 
+impl<T> State<T> {
+    /// Whoever sits in this slot is woken when there is something.
+    fn wake_later(&mut self, slot: usize, cx: &Context<'_>) {
+        if let Some(Seated::Taken(waker)) = self.seats.get_mut(slot) {
+            match waker {
+                Some(waker) if waker.will_wake(cx.waker()) => {}
+                other => *other = Some(cx.waker().clone()),
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Seated {
     Free,
@@ -230,6 +242,20 @@ impl<T: Clone> Seat<T> {
         true
     }
 
+    /// Waits until the maker knows where it stands (or has ended), so that [`Seat::join`] has something to join. May be dropped while
+    /// it waits.
+    pub async fn begun(&mut self) {
+        std::future::poll_fn(|cx| {
+            let mut state = self.cast.lock();
+            if state.ring.is_some() || state.over {
+                return Poll::Ready(());
+            }
+            state.wake_later(self.slot, cx);
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// Takes back the wish to hear that all is told; whether there was one.
     pub fn content(&mut self) -> bool {
         self.wish.take().is_some()
@@ -271,12 +297,7 @@ impl<T: Clone> Seat<T> {
         if state.over {
             return Poll::Ready(Sat::Over);
         }
-        if let Some(Seated::Taken(waker)) = state.seats.get_mut(self.slot) {
-            match waker {
-                Some(waker) if waker.will_wake(cx.waker()) => {}
-                other => *other = Some(cx.waker().clone()),
-            }
-        }
+        state.wake_later(self.slot, cx);
         Poll::Pending
     }
 }

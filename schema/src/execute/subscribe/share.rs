@@ -244,7 +244,19 @@ enum Phase {
     /// Is to go on from a place by itself.
     Alone(Cursor),
     /// Does so.
-    Own(Box<Session>),
+    Own(Box<Session>, Meeting),
+}
+
+/// Whether who goes on by itself meets those who share. They may have begun behind the place at which it stands, though nothing lies
+/// between: once they have begun, it looks anew where the log stands, and is there too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meeting {
+    /// It has not told all yet.
+    No,
+    /// It has, and waits for them to begin.
+    Waits,
+    /// It has looked anew.
+    Asked,
 }
 
 /// The messages of a seat: from `after` on, or from now on.
@@ -291,16 +303,20 @@ impl Listener {
                     }
                     let Shared { actor, request, .. } = &*self.shared;
                     match Box::pin(Session::resume(&self.gateway, actor, request.clone(), place)).await {
-                        Ok(session) => self.phase = Phase::Own(Box::new(session)),
+                        Ok(session) => self.phase = Phase::Own(Box::new(session), Meeting::No),
                         Err(error) => self.told(Err(error)),
                     }
                 }
-                Phase::Own(session) => {
-                    let step = Box::pin(async {
-                        let batch = session.wait().await;
-                        session.make(batch).await
-                    })
-                    .await;
+                Phase::Own(session, meeting) => {
+                    let batch = tokio::select! {
+                        batch = session.wait() => batch,
+                        () = self.seat.begun(), if *meeting == Meeting::Waits => {
+                            *meeting = Meeting::Asked;
+                            session.again();
+                            continue;
+                        }
+                    };
+                    let step = Box::pin(session.make(batch)).await;
                     let place = session.stands();
                     self.ready.extend(step.items.into_iter().map(|item| item.what));
                     self.over = step.over;
@@ -309,11 +325,18 @@ impl Listener {
                     }
                     if self.seat.join(place) {
                         self.phase = Phase::Seated;
-                    } else if step.fresh && self.seat.content() {
-                        // It stands ahead of those who share, and may do so for long: nothing there concerns them.
-                        let Shared { actor, request, .. } = &*self.shared;
-                        let told = Box::pin(Session::caught_up(&self.gateway, actor, request, &place)).await;
-                        self.told(told);
+                    } else if step.fresh {
+                        match meeting {
+                            Meeting::No => *meeting = Meeting::Waits,
+                            Meeting::Waits => {}
+                            // They follow something else by now (the object went to another customer): it goes on by itself.
+                            Meeting::Asked if self.seat.content() => {
+                                let Shared { actor, request, .. } = &*self.shared;
+                                let told = Box::pin(Session::caught_up(&self.gateway, actor, request, &place)).await;
+                                self.told(told);
+                            }
+                            Meeting::Asked => {}
+                        }
                     }
                 }
             }
