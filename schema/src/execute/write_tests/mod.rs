@@ -200,18 +200,18 @@ pub(super) fn request(query: &str, variables: Json) -> Request {
 pub(super) struct Messages(BoxStream<'static, Message>);
 
 impl Messages {
-    /// The next response; a test fails that waits for more than thirty seconds.
+    /// The next response; a test fails that waits for more than ten seconds.
     pub(super) async fn response(&mut self) -> Option<Json> {
-        let item = tokio::time::timeout(Duration::from_secs(30), self.0.next())
+        let item = tokio::time::timeout(Duration::from_secs(10), self.0.next())
             .await
-            .expect("a message in time")?;
+            .expect("a message within ten seconds")?;
         Some(serde_json::from_slice(&item.body).expect("a response is JSON"))
     }
 
     /// The next message as it is.
     pub(super) async fn raw(&mut self) -> Message {
-        let next = tokio::time::timeout(Duration::from_secs(30), self.0.next());
-        next.await.expect("a message in time").expect("a message")
+        let next = tokio::time::timeout(Duration::from_secs(10), self.0.next());
+        next.await.expect("a message within ten seconds").expect("a message")
     }
 
     /// The value of the root field in the next response.
