@@ -186,12 +186,7 @@ impl Reader {
         Some(Database {
             url: url?,
             max_connections: u32::try_from(max_connections?).ok()?,
-            readers: match u32::try_from(readers?).ok()? {
-                0 => std::thread::available_parallelism()
-                    .map_or(4, |n| u32::try_from(n.get()).unwrap_or(4))
-                    .max(2),
-                n => n,
-            },
+            readers: u32::try_from(readers?).ok()?,
             statement_timeout: statement_timeout?,
             klass_grace: klass_grace?,
             migrate: migrate?,
