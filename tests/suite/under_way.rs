@@ -142,7 +142,8 @@ async fn a_batch_runs_queries_at_once_and_mutations_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whose_client_is_gone_is_given_up() {
-    let Some(product) = Product::start(Backend::Postgres).await else {
+    // Not because its time is over.
+    let Some(product) = Product::start_with(Backend::Postgres, &["database.statement_timeout=10m"]).await else {
         return;
     };
     let other = other(&product).await;

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use super::postgres_tls::{self, Tls};
 use crate::store::sql::bind::Bound;
 use crate::store::{StoreConfig, StoreError};
 
-/// A read whose caller went away sooner than this is left to end by itself: that costs less than a new connection.
+/// A read whose caller went away may take this long to end by itself: that costs less than a new connection.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// Statements that stay prepared on a connection.
 const PREPARED: usize = 512;
@@ -30,7 +30,7 @@ const LANES: usize = 8;
 pub struct Readers {
     config: Config,
     tls: Tls,
-    lanes: Vec<Lane>,
+    lanes: Vec<Arc<Lane>>,
 }
 
 /// A place for a connection, which is opened when it is needed, and anew when it broke.
@@ -74,7 +74,7 @@ impl Readers {
         Ok(Self {
             config: postgres,
             tls,
-            lanes: std::iter::repeat_with(Lane::default).take(lanes).collect(),
+            lanes: std::iter::repeat_with(Arc::<Lane>::default).take(lanes).collect(),
         })
     }
 
@@ -94,11 +94,18 @@ impl Readers {
         let lane = self.lane();
         // Counted from now on, so that those who come while it is opened choose another.
         let _chosen = Chosen::of(lane);
-        let open = match self.open(lane).await {
-            Ok(open) => open,
-            Err(error) => return (false, Err(error)),
+        let mut lent = loop {
+            let open = match self.open(lane).await {
+                Ok(open) => open,
+                Err(error) => return (false, Err(error)),
+            };
+            let mut lent = Lent::of(lane, open, &self.tls);
+            if lane.has(&lent.open) {
+                break lent;
+            }
+            // Taken out of use since it was looked up: someone may be calling off what runs on it.
+            lent.done = true;
         };
-        let mut lent = Lent::of(self, lane, open);
         let answer = lent.open.read(sql, parameters).await;
         lent.done = true;
         let broke = lent.open.client.is_closed();
@@ -106,7 +113,7 @@ impl Readers {
     }
 
     /// The first idle connection, else the one that has the least to do.
-    fn lane(&self) -> &Lane {
+    fn lane(&self) -> &Arc<Lane> {
         let mut least = (usize::MAX, 0);
         for (index, lane) in self.lanes.iter().enumerate() {
             let under_way = lane.under_way.load(Ordering::Relaxed);
@@ -201,23 +208,46 @@ impl Drop for Chosen<'_> {
     }
 }
 
+impl Lane {
+    fn has(&self, open: &Arc<Open>) -> bool {
+        self.open.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, open))
+    }
+
+    /// What was asked over a connection is of no use any more. When it does not end by itself soon, the connection takes no more, and
+    /// the statement is called off unless others share it.
+    async fn give_up(self: Arc<Self>, open: Arc<Open>, tls: Tls) {
+        // Answered in turn, so behind the statement.
+        if tokio::time::timeout(PATIENCE, open.client.simple_query("")).await.is_ok() {
+            return;
+        }
+        if self.has(&open) {
+            self.open.store(None);
+        }
+        // Whoever was counted before that is seen here, and whoever comes later sees that: a cancellation meets no one else's statement.
+        if open.under_way.load(Ordering::SeqCst) == 0
+            && let Err(error) = open.client.cancel_token().cancel_query(tls).await
+        {
+            // It ends by itself when its time has passed.
+            tracing::debug!(%error, "a read could not be called off");
+        }
+    }
+}
+
 /// A connection for the time of one read.
 struct Lent<'a> {
-    readers: &'a Readers,
-    lane: &'a Lane,
+    lane: &'a Arc<Lane>,
     open: Arc<Open>,
-    since: Instant,
+    tls: &'a Tls,
     done: bool,
 }
 
 impl<'a> Lent<'a> {
-    fn of(readers: &'a Readers, lane: &'a Lane, open: Arc<Open>) -> Self {
-        open.under_way.fetch_add(1, Ordering::AcqRel);
+    fn of(lane: &'a Arc<Lane>, open: Arc<Open>, tls: &'a Tls) -> Self {
+        open.under_way.fetch_add(1, Ordering::SeqCst);
         Self {
-            readers,
             lane,
             open,
-            since: Instant::now(),
+            tls,
             done: false,
         }
     }
@@ -225,30 +255,19 @@ impl<'a> Lent<'a> {
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        let alone = self.open.under_way.fetch_sub(1, Ordering::AcqRel) == 1;
-        if self.done || self.since.elapsed() < PATIENCE {
-            return;
-        }
-        // From here on no one joins this connection, so a cancellation can meet no one else's statement.
-        let open = self.open.clone();
-        self.lane.open.rcu(|current| match current {
-            Some(current) if Arc::ptr_eq(current, &open) => None,
-            other => other.clone(),
-        });
-        if alone && let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (token, tls) = (self.open.client.cancel_token(), self.readers.tls.clone());
-            runtime.spawn(async move {
-                // The statement ends by itself when its time has passed, so a cancellation that fails costs no more than that.
-                if let Err(error) = token.cancel_query(tls).await {
-                    tracing::debug!(%error, "a read could not be called off");
-                }
-            });
+        self.open.under_way.fetch_sub(1, Ordering::SeqCst);
+        if !self.done
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(self.lane.clone().give_up(self.open.clone(), self.tls.clone()));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::store::Dialect;
     use crate::store::tests::each;
