@@ -12,14 +12,13 @@ use futures_util::FutureExt;
 use futures_util::stream::BoxStream;
 use klio_entities::klass::filter::{Op, Operand, Target};
 use klio_entities::klass::query::{Output, Page, Read, Rows};
-use klio_entities::klass::relationship::{Link, Side};
-use klio_entities::klass::{Actor, Filter, Kind, Klass, ObjectId, Value, filter_memory};
+use klio_entities::klass::{Actor, Filter, Klass, ObjectId, Value, filter_memory};
 use klio_entities::store::cursor::Cursor;
 use klio_entities::store::event::{Event, Identity, KLASS_STREAM, Source};
 use klio_subscriptions::live::{Live, Subscriber};
 use klio_subscriptions::place::{self, At};
 use klio_subscriptions::ring::Item;
-use klio_subscriptions::route::{Interest, Term};
+use klio_subscriptions::route::Interest;
 use serde_json::Value as Json;
 
 use super::change::{Memory, decide};
@@ -33,9 +32,11 @@ use crate::error::{Code, Error, write_errors};
 
 mod message;
 pub mod share;
+mod terms;
 
 use message::{message, resync};
 use share::Class;
+use terms::interest;
 
 /// How many events are turned into messages together, at most.
 const BATCH: usize = 64;
@@ -182,12 +183,7 @@ impl Session {
 
     /// One of the same operation that goes on from a place by itself.
     pub(super) async fn resume(gateway: &Gateway, actor: &Actor, request: Arc<Request>, after: Cursor) -> Result<Self, Error> {
-        let planned = gateway.plan_subscription(actor, &request).await.map_err(|errors| {
-            errors
-                .into_iter()
-                .next()
-                .unwrap_or_else(|| Error::internal("no error among errors"))
-        })?;
+        let planned = gateway.plan_subscription(actor, &request).await.map_err(first)?;
         let identity = gateway.store.identity().await.map_err(store_error)?;
         let (record, arguments) = record_of(&planned)?;
         let (watch, source) = gateway.watch(actor, &planned, record, &arguments).await?;
@@ -252,12 +248,7 @@ impl Session {
 
     /// The message that says that all up to a place has been told.
     pub(super) async fn caught_up(gateway: &Gateway, actor: &Actor, request: &Request, place: &Cursor) -> Result<Message, Error> {
-        let planned = gateway.plan_subscription(actor, request).await.map_err(|errors| {
-            errors
-                .into_iter()
-                .next()
-                .unwrap_or_else(|| Error::internal("no error among errors"))
-        })?;
+        let planned = gateway.plan_subscription(actor, request).await.map_err(first)?;
         let identity = gateway.store.identity().await.map_err(store_error)?;
         let cell = message("CAUGHT_UP", Some(identity.encode(actor.org, place)), Vec::new());
         let mut told = written(gateway, actor, &planned, std::slice::from_ref(&cell)).await?;
@@ -601,53 +592,16 @@ async fn written(gateway: &Gateway, actor: &Actor, planned: &Prepared, cells: &[
         .collect())
 }
 
+/// The first of what is wrong with a subscription that was in order when it began.
+fn first(errors: Vec<Error>) -> Error {
+    errors
+        .into_iter()
+        .next()
+        .unwrap_or_else(|| Error::internal("no error among errors"))
+}
+
 /// Changes of an org's klasses, from now on.
 fn klass_changes(gateway: &Gateway, actor: &Actor) -> Subscriber {
     let source = Source::Stream(KLASS_STREAM.into());
     gateway.live.follow(actor.org, source, Interest::All, None)
-}
-
-/// Which events concern a subscription, by what can be told of them without asking it.
-fn interest(watch: &Watch) -> Interest {
-    match watch {
-        Watch::Klass { klass, id: None, filter } => Interest::Any(vec![Term {
-            klass: klass.name.clone(),
-            equal: filter.as_ref().map(equalities).unwrap_or_default(),
-            changed: None,
-        }]),
-        _ => Interest::All,
-    }
-}
-
-/// What must be equal, of columns, for a filter to hold. (What it says beyond that is judged on the images.)
-fn equalities(filter: &Filter) -> Vec<(String, Vec<Json>)> {
-    match filter {
-        Filter::And(all) => all.iter().flat_map(equalities).collect(),
-        Filter::Compare {
-            target,
-            op,
-            operand: Operand::Const(value),
-        } => {
-            let column = match target {
-                Target::Property(property) if matches!(property.kind, Kind::Enum(_)) => property.column.clone(),
-                Target::Reference(end) if end.side == Side::From => match &end.relationship.link {
-                    Link::Column { column, .. } => column.clone(),
-                    Link::Table { .. } => return Vec::new(),
-                },
-                _ => return Vec::new(),
-            };
-            let values: Vec<Json> = match (op, value) {
-                (Op::Eq, value) => vec![value.to_json()],
-                (Op::In, Value::List(values)) => values.iter().map(Value::to_json).collect(),
-                _ => return Vec::new(),
-            };
-            // Null is absent from an image; whoever asks for it is asked.
-            if values.iter().all(Json::is_string) {
-                vec![(column, values)]
-            } else {
-                Vec::new()
-            }
-        }
-        _ => Vec::new(),
-    }
 }

@@ -75,6 +75,15 @@ async fn page(store: &Store, actor: &Actor) -> Result<(), String> {
     store.read(actor.org, &statement, &[]).await.map(|_| ()).map_err(|e| e.to_string())
 }
 
+/// Waits until something is so.
+async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !so().await {
+        assert!(began.elapsed() < Duration::from_secs(60), "never came: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn not_one_request_fails_while_klasses_change() {
     each(|fresh| async move {
@@ -87,9 +96,10 @@ async fn not_one_request_fails_while_klasses_change() {
         store.change_klasses(&actor, vec![define], ChangeOptions::default()).await.unwrap();
 
         let (stop, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let served = Arc::new(AtomicU64::new(0));
         let mut tasks = Vec::new();
         for i in 0..6 {
-            let (store, actor, stop, next) = (store.clone(), actor.clone(), stop.clone(), next.clone());
+            let (store, actor, stop, next, served) = (store.clone(), actor.clone(), stop.clone(), next.clone(), served.clone());
             tasks.push(tokio::spawn(async move {
                 let (mut done, mut failed) = (0_u64, Vec::new());
                 while !stop.load(Ordering::Relaxed) {
@@ -99,7 +109,10 @@ async fn not_one_request_fails_while_klasses_change() {
                         page(&store, &actor).await
                     };
                     match result {
-                        Ok(()) => done += 1,
+                        Ok(()) => {
+                            done += 1;
+                            served.fetch_add(1, Ordering::Relaxed);
+                        }
                         Err(error) => failed.push(error),
                     }
                 }
@@ -127,7 +140,11 @@ async fn not_one_request_fails_while_klasses_change() {
             properties(serde_json::json!({ "number": { "kind": "string", "formerly": ["orderNumber"], "indexed": true } })),
         ];
         for change in changes {
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            let before = served.load(Ordering::Relaxed);
+            until("the load goes on between two changes", async || {
+                served.load(Ordering::Relaxed) > before + 60
+            })
+            .await;
             let options = ChangeOptions {
                 force: true,
                 ..ChangeOptions::default()
@@ -135,7 +152,11 @@ async fn not_one_request_fails_while_klasses_change() {
             store.change_klasses(&actor, vec![change], options).await.unwrap();
         }
         // What was given up is dropped while they go on.
-        tokio::time::sleep(Duration::from_millis(2500)).await;
+        let open = async || {
+            let rows = store.select("select state from klass_change where state <> 'done'", vec![]).await;
+            rows.unwrap().len()
+        };
+        until("the changes are cleaned up after", async || open().await == 0).await;
         stop.store(true, Ordering::Relaxed);
         let mut writes = 0;
         for task in tasks {
@@ -144,11 +165,6 @@ async fn not_one_request_fails_while_klasses_change() {
             assert!(done > 20, "only {done} requests in a task");
             writes += if wrote { done } else { 0 };
         }
-        let open = store
-            .select("select state from klass_change where state <> 'done'", vec![])
-            .await
-            .unwrap();
-        assert!(open.is_empty(), "a change was not cleaned up after");
         assert_eq!(store.doctor(actor.org, false).await.unwrap(), vec![]);
         let registry = store.fresh_registry(actor.org).await.unwrap();
         let klass = registry.klass("order").unwrap();
