@@ -72,7 +72,8 @@ async fn one_object_is_followed_to_another_customer() {
         let id = world.order(json!({"number": "A-1", "customer": {"connect": {"id": ann}}})).await;
         let other = world.order(json!({"number": "A-2", "customer": {"connect": {"id": ann}}})).await;
         let mut one = world.listen(ORDERS, json!({"id": id})).await;
-        assert_eq!(one.next().await["change"], "CAUGHT_UP");
+        let begun = one.next().await;
+        assert_eq!(begun["change"], "CAUGHT_UP");
         set(&world, &other, json!({"status": "PENDING"})).await;
         set(&world, &id, json!({"customer": {"connect": {"id": bob}}})).await;
         let message = one.change().await;
@@ -86,6 +87,21 @@ async fn one_object_is_followed_to_another_customer() {
             (told(&message), &message["order"]["status"]),
             (("UPDATED", Some("A-1")), &json!("PENDING"))
         );
+        // And by one who was away when it moved.
+        drop(one);
+        let mut again = world.listen(ORDERS, json!({"id": id, "after": begun["cursor"]})).await;
+        let mut last = json!(null);
+        loop {
+            let message = again.next().await;
+            if message["change"] == "CAUGHT_UP" {
+                break;
+            }
+            assert_eq!(told(&message), ("UPDATED", Some("A-1")));
+            last = message["order"].clone();
+        }
+        assert_eq!((&last["status"], &last["customer"]["name"]), (&json!("PENDING"), &json!("Bob")));
+        set(&world, &id, json!({"number": "A-3"})).await;
+        assert_eq!(told(&again.change().await), ("UPDATED", Some("A-3")));
     })
     .await;
 }
