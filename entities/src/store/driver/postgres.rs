@@ -108,8 +108,13 @@ impl Readers {
         };
         let answer = lent.open.read(sql, parameters).await;
         lent.done = true;
-        let broke = lent.open.client.is_closed();
-        (broke, answer.map_err(|error| StoreError::from_postgres(&error)))
+        let answer = answer.map_err(|error| StoreError::from_postgres(&error));
+        // A server that ends a session says so before the connection closes.
+        let broke = lent.open.client.is_closed() || matches!(answer, Err(StoreError::Unavailable(_)));
+        if broke {
+            lane.retire(&lent.open);
+        }
+        (broke, answer)
     }
 
     /// The first idle connection, else the one that has the least to do.
@@ -213,6 +218,13 @@ impl Lane {
         self.open.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, open))
     }
 
+    /// Takes a connection out of use: whoever comes from now on opens another.
+    fn retire(&self, open: &Arc<Open>) {
+        if self.has(open) {
+            self.open.store(None);
+        }
+    }
+
     /// What was asked over a connection is of no use any more. When it does not end by itself soon, the connection takes no more, and
     /// the statement is called off unless others share it.
     async fn give_up(self: Arc<Self>, open: Arc<Open>, tls: Tls) {
@@ -220,9 +232,7 @@ impl Lane {
         if tokio::time::timeout(PATIENCE, open.client.simple_query("")).await.is_ok() {
             return;
         }
-        if self.has(&open) {
-            self.open.store(None);
-        }
+        self.retire(&open);
         // Whoever was counted before that is seen here, and whoever comes later sees that: a cancellation meets no one else's statement.
         if open.under_way.load(Ordering::SeqCst) == 0
             && let Err(error) = open.client.cancel_token().cancel_query(tls).await
