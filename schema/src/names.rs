@@ -1,7 +1,7 @@
 //! The only maker of GraphQL names. Klasses, properties, relationships and enum values carry legal names already (made once, stored
 //! with the klass); here are the names that are made *of* them.
 
-use klio_entities::klass::{End, Fault, Klass, Property, Registry};
+use klio_entities::klass::{End, Fault, Klass, Registry};
 
 /// Every collision between generated names, and between them and built-in ones: each fault names both sides.
 pub fn check(registry: &Registry) -> Vec<Fault> {
@@ -67,6 +67,11 @@ pub fn arm(end: &End, klass: &Klass) -> String {
     [&end.legal, &*upper_first(tail)].concat()
 }
 
+/// `productsLink`: the link to an object at an end, among the names of that object's klass.
+pub fn link_of(end: &End) -> String {
+    [&end.legal, "Link"].concat()
+}
+
 /// `createOrder`, `linkOrderProducts`: a mutation.
 pub fn mutation(verb: &str, object: &str) -> String {
     [verb, &upper_first(object)].concat()
@@ -78,8 +83,8 @@ pub fn changed(klass: &Klass) -> String {
 }
 
 /// `customer_gender`: a group key through a to-one end.
-pub fn group_through(end: &End, property: &Property) -> String {
-    [&end.legal, "_", &property.legal].concat()
+pub fn group_through(end: &str, property: &str) -> String {
+    [end, "_", property].concat()
 }
 
 /// The timeline kind of a klass's objects: `ECOMM_ORDER`.

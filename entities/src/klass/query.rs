@@ -195,7 +195,7 @@ pub enum Output {
 }
 
 /// A number over many objects. Answers: count and countDistinct an integer; sum/min/max/percentile as the property's kind;
-/// avg as a JSON number in plain units (not scaled). Money: `[amount, "CUR"]`, null where several currencies meet.
+/// avg and percentile as a JSON number in plain units (not scaled). Money: `[amount, "CUR"]`, null where several currencies meet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Aggregate {
     /// Which number.

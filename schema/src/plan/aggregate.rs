@@ -85,15 +85,7 @@ impl<'a> Compiler<'a> {
             return Err(Error::internal(format!("{:?} is not a field of an aggregate", asked.field.means)));
         };
         self.may_use(property, "aggregate")?;
-        let p = match asked.arguments.given("p") {
-            Some(Input::Float(p)) if (0.0..=1.0).contains(p) => *p,
-            Some(Input::Float(p)) => return Err(Error::bad(format!("a percentile lies between 0 and 1; {p} does not."))),
-            Some(Input::Leaf(Value::Decimal(p), _)) => {
-                self.fixed(asked.arguments.given("p").unwrap_or(&Input::Null));
-                p.to_string().parse().unwrap_or(0.5)
-            }
-            _ => 0.5,
-        };
+        let p = self.fraction(asked.arguments.given("p"))?;
         let index = wanted.index(name.with(p), Some(property));
         // Means and percentiles come in plain units, everything else as the property itself.
         let plain = matches!(name, AggregateFunctionName::Avg | AggregateFunctionName::Percentile);
@@ -115,6 +107,19 @@ impl<'a> Compiler<'a> {
             Shape::Leaf(self.number(asked.field.ty.name(), Some(leaf), 0))
         };
         Ok(Became::value(From::At(index), shape))
+    }
+
+    /// Which percentile; the median where nothing is said (by a function that is none).
+    fn fraction(&mut self, p: Option<&Input>) -> Result<f64, Error> {
+        match p {
+            Some(Input::Float(p)) if (0.0..=1.0).contains(p) => Ok(*p),
+            Some(Input::Float(p)) => Err(Error::bad(format!("a percentile lies between 0 and 1; {p} does not."))),
+            Some(given @ Input::Leaf(Value::Decimal(p), _)) => {
+                self.fixed(given);
+                Ok(p.to_string().parse().unwrap_or(0.5))
+            }
+            _ => Ok(0.5),
+        }
     }
 
     /// How a number of a GraphQL type is written.
@@ -365,6 +370,16 @@ impl<'a> Compiler<'a> {
                     };
                     self.having_operators(field.ty.name(), value, &aggregate, out)?;
                 }
+                (InputMeaning::HavingPercentile(property), _) => {
+                    self.may_use(property, "filter")?;
+                    for condition in value.items() {
+                        let aggregate = Aggregate {
+                            function: AggregateFunction::Percentile(self.fraction(condition.get("p"))?),
+                            property: Some(property.clone()),
+                        };
+                        self.having_operators(field.ty.name(), &condition, &aggregate, out)?;
+                    }
+                }
                 (other, _) => return Err(Error::internal(format!("{other:?} has no place in a having"))),
             }
         }
@@ -391,6 +406,8 @@ impl<'a> Compiler<'a> {
             };
             match &field.means {
                 InputMeaning::Operator(op) => add(self, *op, value)?,
+                // `p`: which percentile is compared.
+                InputMeaning::Plain => {}
                 InputMeaning::Between => {
                     for (bound, op) in [("from", Op::Gte), ("to", Op::Lte)] {
                         if let Some(value) = value.get(bound).filter(|value| !value.is_null()) {
@@ -429,15 +446,18 @@ impl<'a> Compiler<'a> {
                     };
                     for (name, value) in inner {
                         let inner_field = self.input_field(field.ty.name(), name)?;
-                        let InputMeaning::GroupOrderProperty(property) = &inner_field.means else {
-                            return Err(Error::internal(format!(
-                                "{:?} has no place in an order of groups",
-                                inner_field.means
-                            )));
+                        let (property, function, way) = match &inner_field.means {
+                            InputMeaning::GroupOrderProperty(property) => (property, function.with(0.5), value),
+                            InputMeaning::GroupOrderPercentile(property) => {
+                                let p = self.fraction(value.get("p"))?;
+                                let way = value.get("direction").unwrap_or(&Input::Null);
+                                (property, AggregateFunction::Percentile(p), way)
+                            }
+                            other => return Err(Error::internal(format!("{other:?} has no place in an order of groups"))),
                         };
                         self.may_use(property, "order")?;
-                        let index = aggregates.index(function.with(0.5), Some(property));
-                        order.push((GroupOrder::Aggregate(index), descending(value)));
+                        let index = aggregates.index(function, Some(property));
+                        order.push((GroupOrder::Aggregate(index), descending(way)));
                     }
                 }
                 other => return Err(Error::internal(format!("{other:?} has no place in an order of groups"))),

@@ -30,7 +30,7 @@ pub fn direction(name: &str) -> (bool, bool) {
 }
 
 impl Compiler<'_> {
-    /// `orderBy: [{placedAt: DESC}, {customer: {name: ASC}}]`; nothing: the newest first.
+    /// `orderBy: [{placedAt: DESC}, {customer: {name: ASC}}, {link: {quantity: DESC}}]`; nothing: the newest first.
     pub fn order(&mut self, klass: &Klass, input_type: &str, input: Option<&Input>) -> Result<Keys, Error> {
         let mut order = Vec::new();
         for item in input.map(Input::items).unwrap_or_default() {
@@ -55,15 +55,17 @@ impl Compiler<'_> {
         for key in &order {
             let through: Vec<&str> = key.through.iter().map(|end| end.legal.as_str()).collect();
             let by = match &key.by {
-                OrderBy::Property(property) | OrderBy::Link(property) => {
+                OrderBy::Property(property) => {
                     if !filter::has_index(property) {
                         cost = cost::UNINDEXED;
                     }
-                    &property.column
+                    property.column.clone()
                 }
+                // The links are found by the object on which they hang, and with them what is sorted.
+                OrderBy::Link(property) => format!("link:{}", property.column),
                 OrderBy::Count(end) => {
                     cost = cost::UNINDEXED;
-                    &end.legal
+                    end.legal.clone()
                 }
             };
             let descending = if key.descending { "-" } else { "+" };
@@ -92,6 +94,14 @@ impl Compiler<'_> {
                 InputMeaning::OrderProperty(property) => {
                     self.may_use(property, "order")?;
                     OrderBy::Property(property.clone())
+                }
+                InputMeaning::OrderLinkProperty(property) => {
+                    self.may_use(property, "order")?;
+                    OrderBy::Link(property.clone())
+                }
+                InputMeaning::OrderLink => {
+                    self.order_item(field.ty.name(), value, through, order)?;
+                    continue;
                 }
                 InputMeaning::OrderCount(end) => OrderBy::Count(end.clone()),
                 InputMeaning::OrderThrough(end, far) => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql_value::ConstValue;
+use klio_entities::klass::property::Alias;
 use klio_entities::klass::relationship::Cardinality;
 use klio_entities::klass::{End, Kind, Klass, Property};
 
@@ -10,6 +11,9 @@ use super::model::{
     AggregateFunctionName as F, Argument, ByName, EnumMeaning, EnumType, EnumValue, Field, InputMeaning, InputType, Meaning, Name, TypeRef,
 };
 use super::{Builder, base, input, kinds, list, list_req, names, object, req, t};
+
+/// What `p` is.
+const WHICH: &str = "Which: from 0 (smallest) to 1 (largest).";
 
 /// A function: its field, its type's suffix, itself, of which properties, what it is.
 type Row<'a> = (&'static str, &'static str, F, &'a [Arc<Property>], &'static str);
@@ -41,8 +45,13 @@ impl Builder<'_> {
             .collect();
         self.aggregate_object(klass, &numbers, &ordered, &countable);
         self.groups(klass);
-        self.having(klass, &numbers, &ordered);
-        self.group_order(klass, &numbers, &ordered);
+        let of = Of {
+            numbers,
+            ordered,
+            countable,
+        };
+        self.having(klass, &of);
+        self.group_order(klass, &of);
     }
 
     fn aggregate_object(&mut self, klass: &Arc<Klass>, numbers: &[Arc<Property>], ordered: &[Arc<Property>], countable: &[Arc<Property>]) {
@@ -84,20 +93,21 @@ impl Builder<'_> {
             let ty = names::of_klass(klass, suffix);
             let mut parts = object(&ty, format!("Of {}, property by property. {text}", klass.plural));
             parts.fields.reserve(properties.len());
-            for property in properties {
+            let make = |property: &Arc<Property>, name: &str, deprecated: &Option<String>| {
                 let mut field = Field::new(
-                    &property.legal,
+                    Name::of(name),
                     result(function, &property.kind),
                     Meaning::FunctionOf(function, Arc::clone(property)),
                     super::describe(property, "Over this property."),
                 );
                 if function == F::Percentile {
-                    field
-                        .args
-                        .push(Argument::plain("p", req("Float"), "Which: from 0 (smallest) to 1 (largest)."));
+                    field.args.push(Argument::plain("p", req("Float"), WHICH));
                 }
-                field.deprecated = property.deprecated.clone().map(Into::into);
-                parts.fields.insert(field.name.clone(), field);
+                field.deprecated = deprecated.clone().map(Into::into);
+                field
+            };
+            for (name, field) in by_every_name(properties, make) {
+                parts.fields.entry(name).or_insert(field);
             }
             self.add_object(parts);
             out.fields
@@ -146,10 +156,31 @@ impl Builder<'_> {
                 p.deprecated.clone().map(Into::into),
             );
         }
+        let old = |p: &&Arc<Property>| is_groupable(&p.kind) && own(p);
         for end in klass.ends.iter().filter(|e| e.cardinality == Cardinality::One) {
             let far = self.far(end);
             if let ([far], false) = (far.as_slice(), end.is_polymorphic()) {
-                self.reference_keys(end, far, &mut put);
+                self.reference_keys(end, far, None, &mut put);
+            }
+        }
+        // Old names last: `put` leaves out those that a living name has taken.
+        for p in klass.properties.iter().filter(old) {
+            for alias in &p.aliases {
+                put(
+                    alias.legal.clone(),
+                    key_type(&p.kind, &klass.legal.type_name, &p.legal),
+                    key_text(p),
+                    EnumMeaning::GroupProperty(Arc::clone(p)),
+                    Meaning::GroupKeyProperty(Arc::clone(p)),
+                    Some(alias.reason.clone().into()),
+                );
+            }
+        }
+        for end in klass.ends.iter().filter(|e| e.cardinality == Cardinality::One) {
+            if let ([far], false) = (self.far(end).as_slice(), end.is_polymorphic()) {
+                for alias in &end.aliases {
+                    self.reference_keys(end, far, Some(alias), &mut put);
+                }
             }
         }
         self.add_object(keys);
@@ -175,16 +206,20 @@ impl Builder<'_> {
         self.add_object(group);
     }
 
-    /// The keys that come through a to-one end: its object, and that object's properties.
+    /// The keys that come through a to-one end: its object, and that object's properties. `old`: by a name that the end used to have.
     fn reference_keys(
         &self,
         end: &Arc<End>,
         far: &Arc<Klass>,
+        old: Option<&Alias>,
         put: &mut impl FnMut(String, TypeRef, super::Text, EnumMeaning, Meaning, Option<super::Text>),
     ) {
-        let deprecated: Option<super::Text> = end.deprecated.clone().map(Into::into);
+        let (name, deprecated) = match old {
+            Some(alias) => (&alias.legal, Some(super::Text::from(alias.reason.clone()))),
+            None => (&end.legal, end.deprecated.clone().map(Into::into)),
+        };
         put(
-            end.legal.clone(),
+            name.clone(),
             t(&far.legal.type_name),
             "The object at this end.".into(),
             EnumMeaning::GroupReference(Arc::clone(end)),
@@ -192,18 +227,22 @@ impl Builder<'_> {
             deprecated.clone(),
         );
         for p in far.properties.iter().filter(|p| is_groupable(&p.kind) && !p.system && !p.unique) {
-            put(
-                names::group_through(end, p),
-                key_type(&p.kind, &far.legal.type_name, &p.legal),
-                key_text(p),
-                EnumMeaning::GroupThrough(Arc::clone(end), Arc::clone(p)),
-                Meaning::GroupKeyThrough(Arc::clone(end), Arc::clone(p)),
-                p.deprecated.clone().map(Into::into).or_else(|| deprecated.clone()),
-            );
+            let living = (&p.legal, p.deprecated.clone());
+            let old = p.aliases.iter().map(|alias| (&alias.legal, Some(alias.reason.clone())));
+            for (property, reason) in std::iter::once(living).chain(old) {
+                put(
+                    names::group_through(name, property),
+                    key_type(&p.kind, &far.legal.type_name, &p.legal),
+                    key_text(p),
+                    EnumMeaning::GroupThrough(Arc::clone(end), Arc::clone(p)),
+                    Meaning::GroupKeyThrough(Arc::clone(end), Arc::clone(p)),
+                    reason.map(Into::into).or_else(|| deprecated.clone()),
+                );
+            }
         }
     }
 
-    fn having(&mut self, klass: &Arc<Klass>, numbers: &[Arc<Property>], ordered: &[Arc<Property>]) {
+    fn having(&mut self, klass: &Arc<Klass>, of: &Of) {
         let mut out = input(
             names::of_klass(klass, "Having"),
             Some(klass),
@@ -211,51 +250,59 @@ impl Builder<'_> {
         );
         let count = Argument::new("count", t("IntComparison"), InputMeaning::HavingCount, "On how many they are.");
         out.fields.insert("count".into(), count);
-        let mut parts = |suffix: &str, properties: &[Arc<Property>]| -> Option<String> {
-            let fields: ByName<Argument> = properties
-                .iter()
-                .filter_map(|p| {
-                    let ty = match p.kind {
-                        Kind::Integer { .. } | Kind::Decimal | Kind::Money => "DecimalComparison",
-                        Kind::Date => "DateComparison",
-                        Kind::DateTime => "DateTimeComparison",
-                        _ => return None,
-                    };
-                    let field = Argument::new(
-                        &p.legal,
-                        t(ty),
-                        InputMeaning::HavingProperty(Arc::clone(p)),
-                        "On this number over the property.",
-                    );
-                    Some((field.name.clone(), field))
-                })
-                .collect();
-            if fields.is_empty() {
-                return None;
-            }
-            let name = names::of_klass(klass, suffix);
-            self.add_input(InputType {
-                fields,
-                ..input(
-                    &name,
-                    Some(klass),
-                    "Conditions, property by property; all that are given must hold.",
-                )
-            });
-            Some(name)
+        let number = |p: &Property| match p.kind {
+            Kind::Integer { .. } | Kind::Decimal | Kind::Money => Some("DecimalComparison"),
+            Kind::Date => Some("DateComparison"),
+            Kind::DateTime => Some("DateTimeComparison"),
+            _ => None,
         };
-        let numbers = parts("HavingNumbers", numbers);
-        let values = parts("HavingValues", ordered);
-        for (name, function, ty) in functions(&numbers, &values) {
+        for function in of.functions() {
+            let make = |property: &Arc<Property>, name: &str, deprecated: &Option<String>| {
+                let (ty, means) = match function.name {
+                    F::CountDistinct => (t("IntComparison"), InputMeaning::HavingProperty(Arc::clone(property))),
+                    F::Percentile => (list("PercentileComparison"), InputMeaning::HavingPercentile(Arc::clone(property))),
+                    _ => (
+                        t(number(property).unwrap_or_default()),
+                        InputMeaning::HavingProperty(Arc::clone(property)),
+                    ),
+                };
+                Argument {
+                    deprecated: deprecated.clone().map(Into::into),
+                    ..Argument::new(Name::of(name), ty, means, "On this number over the property.")
+                }
+            };
+            let compared: Vec<Arc<Property>> = match function.name {
+                F::CountDistinct => function.properties.to_vec(),
+                _ => function.properties.iter().filter(|p| number(p).is_some()).cloned().collect(),
+            };
+            if compared.is_empty() {
+                continue;
+            }
+            let name = names::of_klass(klass, &["Having", function.suffix].concat());
+            if !self.types.contains_key(&name) {
+                self.add_input(InputType {
+                    fields: by_every_name(&compared, make).collect(),
+                    ..input(
+                        &name,
+                        Some(klass),
+                        "Conditions, property by property; all that are given must hold.",
+                    )
+                });
+            }
             out.fields.insert(
-                name.into(),
-                Argument::new(name, t(ty), InputMeaning::HavingFunction(function), "On this function."),
+                function.field.into(),
+                Argument::new(
+                    function.field,
+                    t(name),
+                    InputMeaning::HavingFunction(function.name),
+                    "On this function.",
+                ),
             );
         }
         self.add_input(out);
     }
 
-    fn group_order(&mut self, klass: &Arc<Klass>, numbers: &[Arc<Property>], ordered: &[Arc<Property>]) {
+    fn group_order(&mut self, klass: &Arc<Klass>, of: &Of) {
         let key_name = names::of_klass(klass, "GroupKeyOrder");
         let mut key = input(&key_name, Some(klass), "By a key.");
         base::insert(
@@ -280,46 +327,108 @@ impl Builder<'_> {
                 Argument::new("key", t(key_name), InputMeaning::GroupOrderKey, "By a key."),
             ],
         );
-        let mut parts = |suffix: &str, properties: &[Arc<Property>]| -> Option<String> {
-            if properties.is_empty() {
-                return None;
+        for function in of.functions() {
+            if function.properties.is_empty() {
+                continue;
             }
-            let name = names::of_klass(klass, suffix);
-            let mut it = input(&name, Some(klass), "By this number over a property: exactly one.");
-            it.one_of = true;
-            for p in properties {
-                let field = Argument::new(
-                    &p.legal,
-                    t("SortDirection"),
-                    InputMeaning::GroupOrderProperty(Arc::clone(p)),
-                    "In this direction.",
-                );
-                it.fields.insert(field.name.clone(), field);
+            let make = |property: &Arc<Property>, name: &str, deprecated: &Option<String>| {
+                let (ty, means, text) = if function.name == F::Percentile {
+                    (
+                        "PercentileOrder",
+                        InputMeaning::GroupOrderPercentile(Arc::clone(property)),
+                        "By this percentile.",
+                    )
+                } else {
+                    (
+                        "SortDirection",
+                        InputMeaning::GroupOrderProperty(Arc::clone(property)),
+                        "In this direction.",
+                    )
+                };
+                Argument {
+                    deprecated: deprecated.clone().map(Into::into),
+                    ..Argument::new(Name::of(name), t(ty), means, text)
+                }
+            };
+            let name = names::of_klass(klass, &[function.suffix, "Order"].concat());
+            if !self.types.contains_key(&name) {
+                let mut it = input(&name, Some(klass), "By this number over a property: exactly one.");
+                it.one_of = true;
+                it.fields = by_every_name(function.properties, make).collect();
+                self.add_input(it);
             }
-            self.add_input(it);
-            Some(name)
-        };
-        let numbers = parts("NumbersOrder", numbers);
-        let values = parts("ValuesOrder", ordered);
-        for (name, function, ty) in functions(&numbers, &values) {
             out.fields.insert(
-                name.into(),
-                Argument::new(name, t(ty), InputMeaning::GroupOrderFunction(function), "By this function."),
+                function.field.into(),
+                Argument::new(
+                    function.field,
+                    t(name),
+                    InputMeaning::GroupOrderFunction(function.name),
+                    "By this function.",
+                ),
             );
         }
         self.add_input(out);
     }
 }
 
-/// The functions whose results can be compared and ordered by, with the input that has a field per property.
-fn functions(numbers: &Option<String>, values: &Option<String>) -> Vec<(&'static str, F, String)> {
-    let number = [("sum", F::Sum), ("avg", F::Avg)]
-        .into_iter()
-        .filter_map(|(n, f)| numbers.clone().map(|ty| (n, f, ty)));
-    let value = [("min", F::Min), ("max", F::Max)]
-        .into_iter()
-        .filter_map(|(n, f)| values.clone().map(|ty| (n, f, ty)));
-    number.chain(value).collect()
+/// The properties of a klass over which there are numbers.
+struct Of {
+    /// Those that can be summed.
+    numbers: Vec<Arc<Property>>,
+    /// Those with a smallest and a largest value.
+    ordered: Vec<Arc<Property>>,
+    /// Those whose different values can be counted.
+    countable: Vec<Arc<Property>>,
+}
+
+/// A function by whose results groups are chosen and ordered.
+struct Function<'o> {
+    /// Its field.
+    field: &'static str,
+    name: F,
+    /// In the names of the inputs that have a field per property: functions over the same properties share them.
+    suffix: &'static str,
+    properties: &'o [Arc<Property>],
+}
+
+impl Of {
+    fn functions(&self) -> [Function<'_>; 6] {
+        let of = |field, name, suffix, properties| Function {
+            field,
+            name,
+            suffix,
+            properties,
+        };
+        [
+            of("countDistinct", F::CountDistinct, "Distinct", self.countable.as_slice()),
+            of("sum", F::Sum, "Numbers", self.numbers.as_slice()),
+            of("avg", F::Avg, "Numbers", self.numbers.as_slice()),
+            of("min", F::Min, "Values", self.ordered.as_slice()),
+            of("max", F::Max, "Values", self.ordered.as_slice()),
+            of("percentile", F::Percentile, "Percentiles", self.numbers.as_slice()),
+        ]
+    }
+}
+
+/// Something for each property by its name, then by each name that it used to have and that no other has now.
+fn by_every_name<'p, T>(
+    properties: &'p [Arc<Property>],
+    make: impl Fn(&Arc<Property>, &str, &Option<String>) -> T + 'p,
+) -> impl Iterator<Item = (Name, T)> {
+    let living: Vec<(Name, &Arc<Property>, Option<String>)> =
+        properties.iter().map(|p| (Name::from(&p.legal), p, p.deprecated.clone())).collect();
+    let mut names = living;
+    for property in properties {
+        for alias in &property.aliases {
+            if !names.iter().any(|(name, ..)| *name == alias.legal) {
+                names.push((Name::from(&alias.legal), property, Some(alias.reason.clone())));
+            }
+        }
+    }
+    names.into_iter().map(move |(name, property, deprecated)| {
+        let made = make(property, &name, &deprecated);
+        (name, made)
+    })
 }
 
 /// What a function of a property answers; always nullable, since there may be no value.

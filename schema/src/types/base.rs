@@ -129,6 +129,16 @@ impl Builder<'_> {
             }
             self.add_input(filter);
         }
+        let mut percentile = comparison(
+            "PercentileComparison",
+            "Decimal",
+            "Comparisons with a percentile; all that are given must hold.",
+        );
+        percentile.fields.insert(
+            "p".into(),
+            Argument::plain("p", req("Float"), "Which: from 0 (smallest) to 1 (largest)."),
+        );
+        self.add_input(percentile);
         self.add_input(range("String"));
         let mut text = filter_input("String", equality("String"));
         insert(&mut text, ordering("String"));
@@ -253,6 +263,17 @@ impl Builder<'_> {
         count.one_of = true;
         insert(&mut count, vec![Argument::plain("count", t("SortDirection"), "In this direction.")]);
         self.add_input(count);
+
+        let mut percentile = input("PercentileOrder", None, "By a percentile.");
+        insert(
+            &mut percentile,
+            vec![
+                Argument::plain("p", req("Float"), "Which: from 0 (smallest) to 1 (largest)."),
+                Argument::plain("direction", req("SortDirection"), "In this direction.")
+                    .or(ConstValue::Enum(async_graphql_value::Name::new("ASC"))),
+            ],
+        );
+        self.add_input(percentile);
     }
 
     fn enums(&mut self) {

@@ -1,4 +1,4 @@
-//! Which objects, and in which order: the inputs of a klass's lists.
+//! Which objects: the filters of a klass's lists.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use klio_entities::klass::relationship::Cardinality;
 use klio_entities::klass::{End, Klass, Property};
 
 use super::model::{Argument, InputMeaning, InputType, Name, Text};
-use super::{Builder, base, describe, has_link_properties, input, is_standard, list, names, t};
+use super::{Builder, base, has_link_properties, input, is_standard, list, names, t};
 
 impl Builder<'_> {
     /// `OrderFilter`, `OrderListFilter`, `OrderCountFilter`.
@@ -206,52 +206,6 @@ impl Builder<'_> {
             InputMeaning::ToMany(Arc::clone(end), Arc::clone(far)),
             "Conditions on the related ones and on the properties of the links to them.",
         ))
-    }
-
-    /// `OrderOrder`.
-    pub(super) fn orders(&mut self, klass: &Arc<Klass>) {
-        let mut out = input(
-            names::of_klass(klass, "Order"),
-            Some(klass),
-            format!("By what {} are ordered: exactly one; give a list for more.", klass.plural),
-        );
-        out.one_of = true;
-        for property in &klass.properties {
-            if property.kind.is_ordered()
-                && (property.indexed || property.unique || matches!(property.legal.as_str(), "createdAt" | "updatedAt"))
-            {
-                let field = Argument {
-                    deprecated: property.deprecated.clone().map(Into::into),
-                    ..Argument::new(
-                        &property.legal,
-                        t("SortDirection"),
-                        InputMeaning::OrderProperty(Arc::clone(property)),
-                        describe(property, "By this property."),
-                    )
-                };
-                self.put_input(&mut out, field);
-            }
-        }
-        for end in &klass.ends {
-            let field = match (end.cardinality, self.far(end).as_slice()) {
-                (_, []) => continue,
-                (Cardinality::One, [far]) if !end.is_polymorphic() => Argument::new(
-                    &end.legal,
-                    t(names::of_klass(far, "Order")),
-                    InputMeaning::OrderThrough(Arc::clone(end), Arc::clone(far)),
-                    "By something of the object at this end.",
-                ),
-                (Cardinality::One, _) => continue,
-                (Cardinality::Many, _) => Argument::new(
-                    &end.legal,
-                    t("CountOrder"),
-                    InputMeaning::OrderCount(Arc::clone(end)),
-                    "By how many there are at this end.",
-                ),
-            };
-            self.put_input(&mut out, field);
-        }
-        self.add_input(out);
     }
 }
 

@@ -1,7 +1,7 @@
 //! From a registry to the types of a schema.
 //!
 //! Reading order: [`model`] (what a type is and means), this page (the order of making, and who owns a name), `base` (what every
-//! schema has), `kinds` (from a property's kind to types), `object`, `aggregate`, `filter`, `input`, `roots` (what a klass adds),
+//! schema has), `kinds` (from a property's kind to types), `object`, `aggregate`, `filter`, `order`, `input`, `roots` (what a klass adds),
 //! `timeline`, `record` (klass definitions and other records), [`emit`] (into async-graphql, whole), `excerpt` (what a document needs).
 
 use std::collections::HashMap;
@@ -23,6 +23,7 @@ pub(crate) mod kinds;
 pub mod model;
 mod name;
 mod object;
+mod order;
 mod record;
 mod roots;
 #[cfg(test)]

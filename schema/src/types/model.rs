@@ -369,6 +369,10 @@ pub enum InputMeaning {
     OrderThrough(Arc<End>, Arc<Klass>),
     /// In an order: the number at a to-many end.
     OrderCount(Arc<End>),
+    /// In an order of objects at an end: by the link to them; its fields are [`InputMeaning::OrderLinkProperty`].
+    OrderLink,
+    /// See above.
+    OrderLinkProperty(Arc<Property>),
     /// In an input: a property's value.
     Value(Arc<Property>),
     /// In an input: a part of an object kind's value.
@@ -385,6 +389,9 @@ pub enum InputMeaning {
     HavingFunction(AggregateFunctionName),
     /// See above; the field's type holds [`InputMeaning::Operator`]s.
     HavingProperty(Arc<Property>),
+    /// In a having: conditions on a percentile of a property, each with the `p` that says which; besides, the field's type holds
+    /// [`InputMeaning::Operator`]s.
+    HavingPercentile(Arc<Property>),
     /// In an order of groups: by their count.
     GroupOrderCount,
     /// In an order of groups: by a key, `{by, direction}`.
@@ -393,6 +400,8 @@ pub enum InputMeaning {
     GroupOrderFunction(AggregateFunctionName),
     /// See above.
     GroupOrderProperty(Arc<Property>),
+    /// In an order of groups: by a percentile of a property, `{p, direction}`.
+    GroupOrderPercentile(Arc<Property>),
     /// In a filter over linked objects: conditions on the link ([`filter::Target::Link`]).
     LinkFilter,
     /// In a filter over linked objects: conditions on the far object.

@@ -77,6 +77,7 @@ impl Builder<'_> {
         for far in self.far(end) {
             if has_link_properties(end) {
                 self.link_connection(klass, end, &far);
+                self.link_order(klass, end, &far);
             }
         }
         if end.is_polymorphic() && end.cardinality == Cardinality::One {
@@ -141,7 +142,7 @@ impl Builder<'_> {
                             Meaning::Many(Arc::clone(end), Arc::clone(klass_there)),
                             about(klass_there),
                         )
-                        .args(list_args(klass_there)),
+                        .args(list_args(klass_there, self.order_type(klass, end, klass_there))),
                     );
                 }
             }
@@ -269,7 +270,7 @@ impl Builder<'_> {
 }
 
 /// `ProductsConnection`'s tail: a polymorphic end's types are made for each far klass.
-fn link_suffix(end: &End, far: &Klass, suffix: &str) -> String {
+pub(super) fn link_suffix(end: &End, far: &Klass, suffix: &str) -> String {
     if end.is_polymorphic() {
         [&far.legal.type_name, suffix].concat()
     } else {
@@ -309,8 +310,8 @@ fn nonnull(ty: TypeRef, property: &Property) -> TypeRef {
     }
 }
 
-/// `filter search orderBy first after last before withDeleted` of a list of objects.
-pub(super) fn list_args(klass: &Klass) -> Vec<Argument> {
+/// `filter search orderBy first after last before withDeleted` of a list of objects; `order` is the input by which it is sorted.
+pub(super) fn list_args(klass: &Klass, order: String) -> Vec<Argument> {
     let mut args = Vec::with_capacity(8);
     args.push(Argument::plain(
         "filter",
@@ -324,7 +325,7 @@ pub(super) fn list_args(klass: &Klass) -> Vec<Argument> {
     ));
     args.push(Argument::plain(
         "orderBy",
-        list(names::of_klass(klass, "Order")),
+        list(order),
         "In this order: the first key counts most. The newest come first when none is given.",
     ));
     args.extend(base::page_args());

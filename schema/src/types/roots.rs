@@ -33,7 +33,7 @@ impl Builder<'_> {
             Meaning::Connection(Arc::clone(klass)),
             format!("The {} that match, page by page.", klass.plural),
         );
-        self.add_root(Root::Query, many.args(list_args(klass)));
+        self.add_root(Root::Query, many.args(list_args(klass, names::of_klass(klass, "Order"))));
     }
 
     /// `OrderPayload` and its kin, `OrderChange`.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use expect_test::{Expect, expect, expect_file};
+use klio_entities::klass::property::Alias;
 use klio_entities::klass::relationship::Cardinality;
-use klio_entities::klass::{OrgId, Registry, resolve};
+use klio_entities::klass::{Kind, OrgId, Registry, resolve};
 
 use super::model::Types;
-use super::testing::{klass, registry, relate, shop};
+use super::testing::{klass, property, registry, relate, shop};
 use super::{build, emit};
 use crate::sdl::{print, print_some};
 
@@ -34,114 +35,114 @@ fn an_object_its_edges_and_its_key() {
         &shop(),
         &["Order", "OrderProductsConnection", "OrderProductsEdge", "OrderKey"],
         expect![[r#"
-        "An object of klass `order`."
-        type Order implements Node & Object & KObject {
-          "Its id."
-          id: ID!
-          "Its key in other systems, unique within its klass."
-          externalId: String
-          "Rises by one with each write; give it to an update to be refused when another wrote meanwhile."
-          version: Int!
-          "When it was made."
-          createdAt: DateTime!
-          "Who made it."
-          createdBy: Actor
-          "When it was last written."
-          updatedAt: DateTime!
-          "Who last wrote it."
-          updatedBy: Actor
-          "When it was deleted; it can be restored."
-          deletedAt: DateTime
-          "When it was brought in from another system, if it was."
-          importedAt: DateTime
-          "Labels."
-          tags: [String!]!
-          "A property of the klass."
-          orderNumber: String!
-          "What the customer pays."
-          total: Money
-          "A property of the klass."
-          status: OrderStatus
-          "A property of the klass."
-          placedAt: DateTime
-          "Its klass."
-          klass: Klass!
-          "How it is named for people."
-          title: String!
-          "Its customer."
-          customer: Customer
-          "Its products."
-          products(
-            "Only those that match."
-            filter: ProductFilter
-            "Only those with these words in a searchable property."
-            search: String
-            "In this order: the first key counts most. The newest come first when none is given."
-            orderBy: [ProductOrder!]
-            "How many from the beginning: 20 unless said, at most 200."
-            first: Int
-            "Only what comes behind this cursor."
-            after: String
-            "How many from the end."
-            last: Int
-            "Only what comes before this cursor."
-            before: String
-            "Deleted ones too."
-            withDeleted: Boolean! = false
-          ): OrderProductsConnection!
-        }
+            "An object of klass `order`."
+            type Order implements Node & Object & KObject {
+              "Its id."
+              id: ID!
+              "Its key in other systems, unique within its klass."
+              externalId: String
+              "Rises by one with each write; give it to an update to be refused when another wrote meanwhile."
+              version: Int!
+              "When it was made."
+              createdAt: DateTime!
+              "Who made it."
+              createdBy: Actor
+              "When it was last written."
+              updatedAt: DateTime!
+              "Who last wrote it."
+              updatedBy: Actor
+              "When it was deleted; it can be restored."
+              deletedAt: DateTime
+              "When it was brought in from another system, if it was."
+              importedAt: DateTime
+              "Labels."
+              tags: [String!]!
+              "A property of the klass."
+              orderNumber: String!
+              "What the customer pays."
+              total: Money
+              "A property of the klass."
+              status: OrderStatus
+              "A property of the klass."
+              placedAt: DateTime
+              "Its klass."
+              klass: Klass!
+              "How it is named for people."
+              title: String!
+              "Its customer."
+              customer: Customer
+              "Its products."
+              products(
+                "Only those that match."
+                filter: ProductFilter
+                "Only those with these words in a searchable property."
+                search: String
+                "In this order: the first key counts most. The newest come first when none is given."
+                orderBy: [OrderProductsOrder!]
+                "How many from the beginning: 20 unless said, at most 200."
+                first: Int
+                "Only what comes behind this cursor."
+                after: String
+                "How many from the end."
+                last: Int
+                "Only what comes before this cursor."
+                before: String
+                "Deleted ones too."
+                withDeleted: Boolean! = false
+              ): OrderProductsConnection!
+            }
 
-        "A page of products."
-        type OrderProductsConnection {
-          "The objects of this page."
-          nodes: [Product!]!
-          "The objects of this page, each with its cursor."
-          edges: [OrderProductsEdge!]!
-          "Where this page stands in the list."
-          pageInfo: PageInfo!
-          "How many there are on all pages together."
-          totalCount: Int!
-          "The log's position as of this page: give it as `after` to a subscription to miss nothing."
-          cursor: Cursor!
-          "Numbers over all of them, on all pages."
-          aggregate: ProductAggregate!
-          "All of them, on all pages, gathered by what they share."
-          groups(
-            "What they must share."
-            by: [ProductGroupKey!]!
-            "Gathers the dates and times among the keys into buckets of this width."
-            bucket: DateBucket
-            "The time zone whose days and hours the buckets are."
-            zone: TimeZone = "UTC"
-            "Only groups that match."
-            having: ProductHaving
-            "In this order; by the keys when none is given."
-            orderBy: [ProductGroupOrder!]
-            "How many groups: at most 1000."
-            first: Int! = 100
-          ): [ProductGroup!]!
-        }
+            "A page of products."
+            type OrderProductsConnection {
+              "The objects of this page."
+              nodes: [Product!]!
+              "The objects of this page, each with its cursor."
+              edges: [OrderProductsEdge!]!
+              "Where this page stands in the list."
+              pageInfo: PageInfo!
+              "How many there are on all pages together."
+              totalCount: Int!
+              "The log's position as of this page: give it as `after` to a subscription to miss nothing."
+              cursor: Cursor!
+              "Numbers over all of them, on all pages."
+              aggregate: ProductAggregate!
+              "All of them, on all pages, gathered by what they share."
+              groups(
+                "What they must share."
+                by: [ProductGroupKey!]!
+                "Gathers the dates and times among the keys into buckets of this width."
+                bucket: DateBucket
+                "The time zone whose days and hours the buckets are."
+                zone: TimeZone = "UTC"
+                "Only groups that match."
+                having: ProductHaving
+                "In this order; by the keys when none is given."
+                orderBy: [ProductGroupOrder!]
+                "How many groups: at most 1000."
+                first: Int! = 100
+              ): [ProductGroup!]!
+            }
 
-        "One of a page of products."
-        type OrderProductsEdge {
-          "The object."
-          node: Product!
-          "Its position, for `after` and `before`."
-          cursor: String!
-          "A property of the link."
-          quantity: Int
-        }
+            "One of a page of products."
+            type OrderProductsEdge {
+              "The object."
+              node: Product!
+              "Its position, for `after` and `before`."
+              cursor: String!
+              "A property of the link."
+              quantity: Int
+            }
 
-        "One object, by exactly one key. (An upsert takes no `id`: it could not make one with it.)"
-        input OrderKey @oneOf {
-          "Its id."
-          id: ID
-          "A unique property."
-          externalId: String
-          "A unique property."
-          orderNumber: String
-        }
-    "#]],
+            "One object, by exactly one key. (An upsert takes no `id`: it could not make one with it.)"
+            input OrderKey @oneOf {
+              "Its id."
+              id: ID
+              "A unique property."
+              externalId: String
+              "A unique property."
+              orderNumber: String
+            }
+        "#]],
     );
 }
 
@@ -156,6 +157,8 @@ fn filters_and_orders() {
             "OrderProductsLinksFilter",
             "OrderProductsLinkedFilter",
             "OrderOrder",
+            "OrderProductsOrder",
+            "OrderProductsLinkOrder",
             "OrderStatusFilter",
         ],
         expect![[r#"
@@ -275,6 +278,28 @@ fn filters_and_orders() {
               products: CountOrder
             }
 
+            "By what products are ordered: exactly one; give a list for more."
+            input OrderProductsOrder @oneOf {
+              "By this property."
+              id: SortDirection
+              "By this property."
+              externalId: SortDirection
+              "By this property."
+              createdAt: SortDirection
+              "By this property."
+              updatedAt: SortDirection
+              "By how many there are at this end."
+              orders: CountOrder
+              "By a property of the link that leads there."
+              link: OrderProductsLinkOrder
+            }
+
+            "By a property of the link: exactly one."
+            input OrderProductsLinkOrder @oneOf {
+              "By this property."
+              quantity: SortDirection
+            }
+
             "Conditions on a value of `OrderStatus`."
             input OrderStatusFilter {
               "Equals this."
@@ -287,6 +312,57 @@ fn filters_and_orders() {
               notIn: [OrderStatus!]
               "`true`: has no value; `false`: has one."
               isNull: Boolean
+            }
+        "#]],
+    );
+}
+
+#[test]
+fn a_far_klass_keeps_its_own_name_link() {
+    let mut link = property("link", Kind::Url);
+    link.indexed = true;
+    let mut old = property("quantity", Kind::Integer { big: false });
+    old.aliases.push(Alias {
+        legal: "count".into(),
+        reason: "Renamed to `quantity`.".into(),
+    });
+    let mut all = vec![klass("page", "pages", vec![link]), klass("menu", "menus", vec![])];
+    let between = relate(
+        &mut all,
+        ("menu", "pages"),
+        &["page"],
+        Cardinality::Many,
+        ("menus", Cardinality::Many),
+        vec![old, property("extra", Kind::Json)],
+    );
+    check(
+        &registry(all, vec![between]),
+        &["MenuPagesOrder", "MenuPagesLinkOrder"],
+        expect![[r#"
+            "By what pages are ordered: exactly one; give a list for more."
+            input MenuPagesOrder @oneOf {
+              "By this property."
+              id: SortDirection
+              "By this property."
+              externalId: SortDirection
+              "By this property."
+              createdAt: SortDirection
+              "By this property."
+              updatedAt: SortDirection
+              "By this property."
+              link: SortDirection
+              "By how many there are at this end."
+              menus: CountOrder
+              "By a property of the link that leads there."
+              pagesLink: MenuPagesLinkOrder
+            }
+
+            "By a property of the link: exactly one."
+            input MenuPagesLinkOrder @oneOf {
+              "By this property."
+              quantity: SortDirection
+              "By this property."
+              count: SortDirection @deprecated(reason: "Renamed to `quantity`.")
             }
         "#]],
     );
@@ -499,6 +575,8 @@ fn numbers_and_groups() {
               "On how many they are."
               count: IntComparison
               "On this function."
+              countDistinct: OrderHavingDistinct
+              "On this function."
               sum: OrderHavingNumbers
               "On this function."
               avg: OrderHavingNumbers
@@ -506,6 +584,8 @@ fn numbers_and_groups() {
               min: OrderHavingValues
               "On this function."
               max: OrderHavingValues
+              "On this function."
+              percentile: OrderHavingPercentiles
             }
 
             "By what groups are ordered: exactly one."
@@ -515,6 +595,8 @@ fn numbers_and_groups() {
               "By a key."
               key: OrderGroupKeyOrder
               "By this function."
+              countDistinct: OrderDistinctOrder
+              "By this function."
               sum: OrderNumbersOrder
               "By this function."
               avg: OrderNumbersOrder
@@ -522,6 +604,8 @@ fn numbers_and_groups() {
               min: OrderValuesOrder
               "By this function."
               max: OrderValuesOrder
+              "By this function."
+              percentile: OrderPercentilesOrder
             }
         "#]],
     );

@@ -89,14 +89,23 @@ fn number(writer: &mut Writer<'_>, scope: &mut Scope, aggregate: &Aggregate) -> 
     let only = currency
         .as_ref()
         .map(|c| format!("case when min({c}) = max({c}) then min({c}) end"));
-    let float = |expr: String| Number {
-        // A mean over several currencies is no number at all.
-        expr: match &currency {
-            Some(c) => format!("case when min({c}) = max({c}) then {expr} end"),
-            None => expr,
+    let postgres = writer.postgres();
+    let float = |expr: String| match &currency {
+        // An amount has as many digits as money has; a mean over several currencies is no amount at all.
+        Some(c) => Number {
+            expr: format!(
+                "case when min({c}) = max({c}) then round({expr}{}, {}) end",
+                if postgres { "::numeric" } else { "" },
+                kind::MONEY_SCALE
+            ),
+            currency: only.clone(),
+            kind: Kind::Money,
         },
-        currency: None,
-        kind: Kind::Decimal,
+        None => Number {
+            expr,
+            currency: None,
+            kind: Kind::Decimal,
+        },
     };
     match aggregate.function {
         AggregateFunction::Count => Number {
