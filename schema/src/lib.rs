@@ -13,3 +13,8 @@ pub mod scalars;
 pub mod sdl;
 pub mod types;
 pub mod validate;
+
+/// What is measured here is measured with the allocator of the `klio` command.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -4,7 +4,7 @@
 //! has a component for each ([`Cursor`]); what is compared is each component with its own kind. Places in different streams, or in
 //! logs of different epochs, do not compare: neither reaches the other.
 
-use klio_entities::store::cursor::{Cursor, FeedPosition, StreamPosition, stream_hash};
+use klio_entities::store::cursor::{Cursor, FeedPosition, Own, StreamPosition, stream_hash};
 use klio_entities::store::event::Event;
 
 /// Where one event stands, by the source in which it was read.
@@ -27,7 +27,10 @@ impl At {
 
     /// An event's place in the feed.
     pub fn feed(event: &Event) -> Self {
-        At::Feed(FeedPosition { own: 0, ..event.feed })
+        At::Feed(FeedPosition {
+            own: Own::NONE,
+            ..event.feed
+        })
     }
 }
 
@@ -40,7 +43,7 @@ pub fn has(place: &Cursor, at: &At, index: u16) -> bool {
         }
         (At::Feed(at), _, Some(mine)) => {
             (at.xid, at.position) <= (mine.xid, mine.position)
-                || (mine.own != 0 && at.xid == mine.own)
+                || mine.own.has(at.xid, at.position)
                 || (place.stream.is_none() && index < place.part && at.xid == mine.xid && at.position.checked_sub(1) == Some(mine.position))
         }
         _ => false,
@@ -113,11 +116,10 @@ pub fn advance(place: &Cursor, to: &Cursor) -> Cursor {
     }
 }
 
-/// A place in the feed that still leaves out the transaction which `old` has seen ahead of its place.
+/// A place in the feed that still leaves out what `old` has seen ahead of its place.
 fn with_own(place: FeedPosition, old: Option<FeedPosition>) -> FeedPosition {
-    let own = old.map_or(0, |old| old.own);
     FeedPosition {
-        own: if own > place.xid { own } else { 0 },
+        own: old.map_or(Own::NONE, |old| old.own.ahead_of(place.xid)),
         ..place
     }
 }

@@ -220,7 +220,7 @@ mod tests {
             feed: FeedPosition {
                 xid: 0,
                 position: 1,
-                own: 0,
+                own: klio_entities::store::cursor::Own::NONE,
             },
             id: Default::default(),
             klass: klass.into(),

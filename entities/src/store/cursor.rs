@@ -6,8 +6,8 @@
 //! An event may make several messages; a cursor between two of them stands before the event and says how many of them were told.
 //!
 //! Layout, before base 64 (URL alphabet, no padding): version (1 byte), flags (1), epoch (8), then if flagged stream hash (8) and
-//! sequence (8), then if flagged transaction (8), position (8), own transaction (8), then if flagged the messages told (2); then 12
-//! bytes of HMAC-SHA-256 over the org and all of that. Whole numbers are big-endian.
+//! sequence (8), then if flagged transaction (8), position (8), own transaction (8) and, if flagged, the position within it (8), then
+//! if flagged the messages told (2); then 12 bytes of HMAC-SHA-256 over the org and all of that. Whole numbers are big-endian.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,6 +20,7 @@ const VERSION: u8 = 1;
 const HAS_STREAM: u8 = 1;
 const HAS_FEED: u8 = 2;
 const HAS_PART: u8 = 4;
+const HAS_OWN_PLACE: u8 = 8;
 const MAC: usize = 12;
 
 /// A place in the log.
@@ -51,8 +52,37 @@ pub struct FeedPosition {
     pub xid: u64,
     /// Within it; on SQLite the row id.
     pub position: i64,
-    /// What bears this `xid`, behind this place, has been seen too (the writer's own events); 0: none.
-    pub own: u64,
+    /// What has been seen too, though it lies ahead of this place.
+    pub own: Own,
+}
+
+/// A writer's own events: those of one transaction, up to a position. (A transaction may hold the writes of several callers.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Own {
+    /// The transaction; 0: none.
+    pub xid: u64,
+    /// The last position in it that has been seen.
+    pub position: i64,
+}
+
+impl Own {
+    /// Nothing lies ahead.
+    pub const NONE: Own = Own { xid: 0, position: 0 };
+
+    /// All of a transaction.
+    pub fn all(xid: u64) -> Own {
+        Own { xid, position: i64::MAX }
+    }
+
+    /// Whether what stands at `(xid, position)` is part of it.
+    pub fn has(&self, xid: u64, position: i64) -> bool {
+        self.xid != 0 && self.xid == xid && position <= self.position
+    }
+
+    /// What of it still lies ahead of a place with this transaction number.
+    pub fn ahead_of(self, xid: u64) -> Own {
+        if self.xid > xid { self } else { Own::NONE }
+    }
 }
 
 /// Why a text is not a cursor of this org.
@@ -77,12 +107,16 @@ impl Cursor {
 
     /// The text for clients.
     pub fn encode(&self, org: OrgId, secret: &[u8]) -> String {
-        let mut out = Vec::with_capacity(62);
+        let mut out = Vec::with_capacity(70);
+        let own_place = self
+            .feed
+            .is_some_and(|feed| feed.own != Own::all(feed.own.xid) && feed.own != Own::NONE);
         out.push(VERSION);
         out.push(
             if self.stream.is_some() { HAS_STREAM } else { 0 }
                 | if self.feed.is_some() { HAS_FEED } else { 0 }
-                | if self.part > 0 { HAS_PART } else { 0 },
+                | if self.part > 0 { HAS_PART } else { 0 }
+                | if own_place { HAS_OWN_PLACE } else { 0 },
         );
         out.extend(self.epoch.to_be_bytes());
         if let Some(stream) = &self.stream {
@@ -92,7 +126,10 @@ impl Cursor {
         if let Some(feed) = &self.feed {
             out.extend(feed.xid.to_be_bytes());
             out.extend(feed.position.to_be_bytes());
-            out.extend(feed.own.to_be_bytes());
+            out.extend(feed.own.xid.to_be_bytes());
+            if own_place {
+                out.extend(feed.own.position.to_be_bytes());
+            }
         }
         if self.part > 0 {
             out.extend(self.part.to_be_bytes());
@@ -129,7 +166,14 @@ impl Cursor {
             Some(FeedPosition {
                 xid: u64::from_be_bytes(take(&mut rest)?),
                 position: i64::from_be_bytes(take(&mut rest)?),
-                own: u64::from_be_bytes(take(&mut rest)?),
+                own: match u64::from_be_bytes(take(&mut rest)?) {
+                    xid if flags & HAS_OWN_PLACE != 0 => Own {
+                        xid,
+                        position: i64::from_be_bytes(take(&mut rest)?),
+                    },
+                    0 => Own::NONE,
+                    xid => Own::all(xid),
+                },
             })
         } else {
             None
@@ -174,14 +218,16 @@ mod tests {
             hash: stream_hash("c:x"),
             seq: 7,
         };
-        let feed = FeedPosition {
-            xid: u64::MAX,
-            position: -1,
-            own: 3,
+        let feed = |own| {
+            Some(FeedPosition {
+                xid: u64::MAX,
+                position: -1,
+                own,
+            })
         };
         let mut all = Vec::new();
         for stream in [None, Some(stream)] {
-            for feed in [None, Some(feed)] {
+            for feed in [None, feed(Own::all(3)), feed(Own::NONE), feed(Own { xid: 3, position: 7 })] {
                 for part in [0, 3] {
                     all.push(Cursor {
                         epoch: 42,

@@ -56,6 +56,7 @@ pub(crate) struct Shared {
     #[cfg(test)]
     pub(crate) points: klasses::point::Points,
     pub(crate) log: event::Log,
+    pub(crate) lanes: write::together::Lanes,
 }
 
 impl std::fmt::Debug for Store {
@@ -100,6 +101,7 @@ impl Store {
             #[cfg(test)]
             points: klasses::point::Points::default(),
             log: event::Log::default(),
+            lanes: write::together::Lanes::default(),
         })))
     }
 

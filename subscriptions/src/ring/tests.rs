@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use klio_entities::store::cursor::{Cursor, FeedPosition, StreamPosition};
+use klio_entities::store::cursor::{Cursor, FeedPosition, Own, StreamPosition};
 use proptest::prelude::*;
 
 use super::*;
 use crate::cast::{Cast, Sat, Seat};
-use crate::place::{behind, within};
+use crate::place::{behind, has, within};
 
 /// A message: of which event (of the stream, or of the feed), and which of its messages.
 type Told = (bool, i64, u16);
@@ -18,7 +18,11 @@ fn place(stream: Option<i64>, feed: Option<i64>) -> Cursor {
     Cursor {
         epoch: 1,
         stream: stream.map(|seq| StreamPosition { hash: 9, seq }),
-        feed: feed.map(|position| FeedPosition { xid: 0, position, own: 0 }),
+        feed: feed.map(|position| FeedPosition {
+            xid: 0,
+            position,
+            own: Own::NONE,
+        }),
         part: 0,
     }
 }
@@ -28,7 +32,7 @@ fn at(of_feed: bool, n: i64) -> At {
         true => At::Feed(FeedPosition {
             xid: 0,
             position: n,
-            own: 0,
+            own: Own::NONE,
         }),
         false => At::Stream(StreamPosition { hash: 9, seq: n }),
     }
@@ -273,9 +277,13 @@ fn the_writers_own_transaction_is_left_out() {
         feed: Some(FeedPosition { xid, position, own }),
         ..place(None, None)
     };
-    let mut ring: Ring<u64> = Ring::new(feed(9, i64::MAX, 0), Bounds { items: 9, bytes: 100 });
+    let mut ring: Ring<u64> = Ring::new(feed(9, i64::MAX, Own::NONE), Bounds { items: 9, bytes: 100 });
     for xid in [10, 11, 12] {
-        let it = At::Feed(FeedPosition { xid, position: 1, own: 0 });
+        let it = At::Feed(FeedPosition {
+            xid,
+            position: 1,
+            own: Own::NONE,
+        });
         let behind = behind(&ring.edge(), &it);
         ring.push(Item {
             what: xid,
@@ -286,14 +294,34 @@ fn the_writers_own_transaction_is_left_out() {
         });
     }
     // It has seen its own, which lies ahead: 11.
-    let start = feed(9, i64::MAX, 11);
+    let start = feed(9, i64::MAX, Own::all(11));
     let Some(ordinal) = ring.join(&start) else { panic!("joins") };
     let Next::Item(first, ordinal, here) = ring.next(ordinal, &start) else {
         panic!("an item")
     };
-    assert_eq!((first.what, here), (10, feed(10, 1, 11)));
+    assert_eq!((first.what, here), (10, feed(10, 1, Own::all(11))));
     let Next::Item(second, _, here) = ring.next(ordinal, &here) else {
         panic!("an item")
     };
-    assert_eq!((second.what, here), (12, feed(12, 1, 0)));
+    assert_eq!((second.what, here), (12, feed(12, 1, Own::NONE)));
+}
+
+#[test]
+fn a_transaction_of_many_callers_is_left_out_up_to_ones_own_events() {
+    let feed = |xid, position, own| FeedPosition { xid, position, own };
+    let at = |feed| At::Feed(feed);
+    let mine = Cursor {
+        feed: Some(feed(9, i64::MAX, Own { xid: 11, position: 5 })),
+        ..place(None, None)
+    };
+    for (xid, position, seen) in [
+        (9, 7, true),
+        (10, 1, false),
+        (11, 4, true),
+        (11, 5, true),
+        (11, 6, false),
+        (12, 1, false),
+    ] {
+        assert_eq!(has(&mine, &at(feed(xid, position, Own::NONE)), 0), seen, "{xid}, {position}");
+    }
 }

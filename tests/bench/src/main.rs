@@ -54,6 +54,10 @@ enum Command {
     },
 }
 
+/// As the gateway's, so that the floor has what the gateway has.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Bench::parse().command {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{EventOp, get, unsigned};
 use crate::klass::OrgId;
-use crate::store::cursor::FeedPosition;
+use crate::store::cursor::{FeedPosition, Own};
 use crate::store::write::layout::{bind_time, quote, texts};
 use crate::store::{Dialect, StoreError, Tx};
 
@@ -21,6 +21,8 @@ pub(crate) struct NewEvent {
     pub klass: String,
     pub object: Option<Uuid>,
     pub op: EventOp,
+    /// Who did it.
+    pub actor: String,
     pub cause: Option<Uuid>,
     pub depth: u32,
     pub changed: Vec<String>,
@@ -34,6 +36,8 @@ pub(crate) struct NewEvent {
 pub(crate) struct Appended {
     /// Per event, in the order given: its sequence number.
     pub seqs: Vec<i64>,
+    /// Per event, in the order given: its position in the feed.
+    pub positions: Vec<i64>,
     /// The new head of each stream.
     pub heads: Vec<(String, i64)>,
     /// The place in the feed behind which everything later is, our own transaction seen.
@@ -42,8 +46,15 @@ pub(crate) struct Appended {
     pub klass_version: Option<i64>,
 }
 
+impl Appended {
+    /// The new head of a stream.
+    pub(crate) fn head(&self, stream: &str) -> i64 {
+        self.heads.iter().find(|(known, _)| known == stream).map_or(0, |(_, seq)| *seq)
+    }
+}
+
 /// Appends events to the log. The **last** statements before a commit: they take each stream's counter, in sorted order.
-pub(crate) async fn append(tx: &Tx, org: OrgId, actor: &str, at: DateTime<Utc>, events: &[NewEvent]) -> Result<Appended, StoreError> {
+pub(crate) async fn append(tx: &Tx, org: OrgId, at: DateTime<Utc>, events: &[NewEvent]) -> Result<Appended, StoreError> {
     if events.is_empty() {
         return Ok(Appended::default());
     }
@@ -76,6 +87,7 @@ pub(crate) async fn append(tx: &Tx, org: OrgId, actor: &str, at: DateTime<Utc>, 
                 event.klass.clone().into(),
                 event.object.map(id).into(),
                 event.op.as_str().into(),
+                event.actor.clone().into(),
                 event.cause.map(id).into(),
                 event.depth.into(),
                 if dialect == Dialect::Sqlite {
@@ -90,8 +102,8 @@ pub(crate) async fn append(tx: &Tx, org: OrgId, actor: &str, at: DateTime<Utc>, 
         .collect();
     let streams: Vec<Json> = counts.iter().map(|(stream, n)| serde_json::json!([stream, n])).collect();
     match dialect {
-        Dialect::Postgres => append_postgres(tx, org, actor, at, rows, streams, &offsets, events).await,
-        Dialect::Sqlite => append_sqlite(tx, org, actor, at, rows, streams, &offsets, events).await,
+        Dialect::Postgres => append_postgres(tx, org, at, rows, streams, &offsets, events).await,
+        Dialect::Sqlite => append_sqlite(tx, org, at, rows, streams, &offsets, events).await,
     }
 }
 
@@ -112,11 +124,12 @@ const APPEND_ONE: &str = "with head as (insert into stream_head (org_id, stream,
       on conflict (org_id, stream) do update set seq = stream_head.seq + excluded.seq, xid = greatest(stream_head.xid, excluded.xid) \
       returning seq, xid), \
     put as (insert into event (org_id, stream, seq, xid, id, klass, object_id, op, actor, at, cause, depth, changed, before, after) \
-      select $1, r->>0, h.seq - $3 + (r->>1)::bigint, h.xid, (r->>2)::uuid, r->>3, (r->>4)::uuid, r->>5, $5, $6, (r->>6)::uuid, (r->>7)::int, \
-        r->8, nullif(b, '')::jsonb, nullif(a, '')::jsonb \
-      from rows from (jsonb_array_elements($4), unnest($7::text[]), unnest($8::text[])) with ordinality as t(r, b, a, i), head h order by i) \
+      select $1, r->>0, h.seq - $3 + (r->>1)::bigint, h.xid, (r->>2)::uuid, r->>3, (r->>4)::uuid, r->>5, r->>6, $5, (r->>7)::uuid, (r->>8)::int, \
+        r->9, nullif(b, '')::jsonb, nullif(a, '')::jsonb \
+      from rows from (jsonb_array_elements($4), unnest($6::text[]), unnest($7::text[])) with ordinality as t(r, b, a, i), head h order by i \
+      returning position) \
     select $2, seq, xid::text::bigint, pg_snapshot_xmin(pg_current_snapshot())::text::bigint, \
-      (select klass_version from org where id = $1) from head";
+      (select klass_version from org where id = $1), (select string_agg(position::text, ' ' order by position) from put) from head";
 
 /// Several streams: their counters first, in sorted order.
 const RAISE_MANY: &str = "insert into stream_head (org_id, stream, seq, xid) \
@@ -125,18 +138,19 @@ const RAISE_MANY: &str = "insert into stream_head (org_id, stream, seq, xid) \
       returning stream, seq, xid::text::bigint";
 
 /// Then the events, all with the highest number that one of the streams has seen.
-const APPEND_MANY: &str = "with raised as (update stream_head set xid = $5::text::xid8 where org_id = $1 and stream = any($6) and xid < $5::text::xid8), \
+const APPEND_MANY: &str = "with raised as (update stream_head set xid = $4::text::xid8 where org_id = $1 and stream = any($5) and xid < $4::text::xid8), \
     put as (insert into event (org_id, stream, seq, xid, id, klass, object_id, op, actor, at, cause, depth, changed, before, after) \
-      select $1, r->>0, (r->>1)::bigint, $5::text::xid8, (r->>2)::uuid, r->>3, (r->>4)::uuid, r->>5, $3, $4, (r->>6)::uuid, (r->>7)::int, \
-        r->8, nullif(b, '')::jsonb, nullif(a, '')::jsonb \
-      from rows from (jsonb_array_elements($2), unnest($7::text[]), unnest($8::text[])) with ordinality as t(r, b, a, i) order by i) \
-    select pg_snapshot_xmin(pg_current_snapshot())::text::bigint, (select klass_version from org where id = $1)";
+      select $1, r->>0, (r->>1)::bigint, $4::text::xid8, (r->>2)::uuid, r->>3, (r->>4)::uuid, r->>5, r->>6, $3, (r->>7)::uuid, (r->>8)::int, \
+        r->9, nullif(b, '')::jsonb, nullif(a, '')::jsonb \
+      from rows from (jsonb_array_elements($2), unnest($6::text[]), unnest($7::text[])) with ordinality as t(r, b, a, i) order by i \
+      returning position) \
+    select pg_snapshot_xmin(pg_current_snapshot())::text::bigint, (select klass_version from org where id = $1), \
+      (select string_agg(position::text, ' ' order by position) from put)";
 
 #[allow(clippy::too_many_arguments, reason = "the two halves of one function")]
 async fn append_postgres(
     tx: &Tx,
     org: OrgId,
-    actor: &str,
     at: DateTime<Utc>,
     mut rows: Vec<Json>,
     streams: Vec<Json>,
@@ -152,13 +166,14 @@ async fn append_postgres(
     let missing = || StoreError::Corrupt("events without a head".into());
     let mut heads = HashMap::new();
     let (key, horizon, klass_version): (i64, i64, Option<i64>);
+    // Rows get their positions in the order in which they are written, which is the events'.
+    let positions: String;
     if let (1, Some((stream, count))) = (counts.len(), counts.iter().next()) {
         let values = vec![
             org.0.into(),
             stream.clone().into(),
             (*count).into(),
             json(rows),
-            actor.into(),
             Bound::ChronoDateTimeUtc(Some(at)),
             before,
             after,
@@ -166,6 +181,7 @@ async fn append_postgres(
         let row = tx.query_one(APPEND_ONE, values).await?.ok_or_else(missing)?;
         heads.insert(get::<String>(&row, 0)?, get::<i64>(&row, 1)?);
         (key, horizon, klass_version) = (get(&row, 2)?, get(&row, 3)?, get(&row, 4)?);
+        positions = get(&row, 5)?;
     } else {
         let mut highest = 0;
         for row in tx.query(RAISE_MANY, vec![org.0.into(), json(streams)]).await? {
@@ -179,7 +195,6 @@ async fn append_postgres(
         let values = vec![
             org.0.into(),
             json(rows),
-            actor.into(),
             Bound::ChronoDateTimeUtc(Some(at)),
             highest.to_string().into(),
             texts(Dialect::Postgres, counts.keys().map(String::as_str)),
@@ -188,14 +203,16 @@ async fn append_postgres(
         ];
         let row = tx.query_one(APPEND_MANY, values).await?.ok_or_else(missing)?;
         (key, horizon, klass_version) = (highest, get(&row, 0)?, get(&row, 1)?);
+        positions = get(&row, 2)?;
     }
     Ok(Appended {
         feed: Some(FeedPosition {
             xid: unsigned(horizon).saturating_sub(1),
             position: i64::MAX,
-            own: unsigned(key),
+            own: Own::all(unsigned(key)),
         }),
         klass_version,
+        positions: positions.split(' ').filter_map(|text| text.parse().ok()).collect(),
         ..appended(heads, &counts, offsets, events)?
     })
 }
@@ -204,7 +221,6 @@ async fn append_postgres(
 async fn append_sqlite(
     tx: &Tx,
     org: OrgId,
-    actor: &str,
     at: DateTime<Utc>,
     mut rows: Vec<Json>,
     streams: Vec<Json>,
@@ -236,27 +252,25 @@ async fn append_sqlite(
     let answer = tx
         .query(
             "insert into event (org_id, stream, seq, id, klass, object_id, op, actor, at, cause, depth, changed, before, after) \
-             select $1, r.value ->> 0, r.value ->> 1, unhex(r.value ->> 2), r.value ->> 3, unhex(r.value ->> 4), r.value ->> 5, $3, $4, \
-             unhex(r.value ->> 6), r.value ->> 7, r.value ->> 8, r.value ->> 9, r.value ->> 10 from json_each($2) r order by r.key returning position",
+             select $1, r.value ->> 0, r.value ->> 1, unhex(r.value ->> 2), r.value ->> 3, unhex(r.value ->> 4), r.value ->> 5, r.value ->> 6, $3, \
+             unhex(r.value ->> 7), r.value ->> 8, r.value ->> 9, r.value ->> 10, r.value ->> 11 from json_each($2) r order by r.key returning position",
             vec![
                 org.0.into(),
                 Json::Array(rows).to_string().into(),
-                actor.into(),
                 bind_time(Dialect::Sqlite, Some(at)),
             ],
         )
         .await?;
-    let mut last = 0;
-    for row in &answer {
-        last = get::<i64>(row, 0)?.max(last);
-    }
+    let mut positions = answer.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, _>>()?;
+    positions.sort_unstable();
     Ok(Appended {
         feed: Some(FeedPosition {
             xid: 0,
-            position: last,
-            own: 0,
+            position: positions.last().copied().unwrap_or_default(),
+            own: Own::NONE,
         }),
         klass_version,
+        positions,
         ..done
     })
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::retention::FEED_FLOOR;
 use super::{Event, EventOp, Events, MAX_PAGE, Resync, Source, get, signed, unsigned};
 use crate::klass::{ObjectId, OrgId};
-use crate::store::cursor::{Cursor, FeedPosition, StreamPosition, stream_hash};
+use crate::store::cursor::{Cursor, FeedPosition, Own, StreamPosition, stream_hash};
 use crate::store::write::layout::{read_json, read_time, texts};
 use crate::store::{Dialect, Store, StoreError};
 
@@ -59,7 +59,7 @@ fn read_event(dialect: Dialect, org: OrgId, row: &QueryResult, from: usize) -> R
     let feed = FeedPosition {
         xid: unsigned(get::<i64>(row, from + 2)?),
         position: get(row, from + 3)?,
-        own: 0,
+        own: Own::NONE,
     };
     Ok(Event {
         org,
@@ -112,7 +112,7 @@ impl Store {
             feed: Some(FeedPosition {
                 xid: unsigned(get(row, 1)?),
                 position: get(row, 2)?,
-                own: 0,
+                own: Own::NONE,
             }),
             part: 0,
         })
@@ -206,12 +206,12 @@ impl Store {
     async fn stream_place(&self, org: OrgId, stream: &str, feed: &FeedPosition) -> Result<Option<i64>, StoreError> {
         let condition = match self.dialect() {
             Dialect::Postgres => "(e.xid, e.position) > ($3::text::xid8, $4)",
-            Dialect::Sqlite => "e.position > $4 and $3 = $3 and $5 = $5",
+            Dialect::Sqlite => "e.position > $4 and $3 = $3 and $5 = $5 and $6 = $6",
         };
         // A transaction that is in the stream itself says it exactly: what it came behind there was committed before it.
         let exact = match self.dialect() {
             Dialect::Postgres => {
-                "(select max(e.seq) from event e where e.org_id = $1 and e.stream = $2 and e.xid = $5::text::xid8), \
+                "(select max(e.seq) from event e where e.org_id = $1 and e.stream = $2 and e.xid = $5::text::xid8 and e.position <= $6), \
                  (select max(e.seq) from event e where e.org_id = $1 and e.stream = $2 and e.xid = $3::text::xid8), "
             }
             Dialect::Sqlite => "",
@@ -229,7 +229,8 @@ impl Store {
                     stream.into(),
                     feed.xid.to_string().into(),
                     feed.position.into(),
-                    feed.own.to_string().into(),
+                    feed.own.xid.to_string().into(),
+                    feed.own.position.into(),
                 ],
             )
             .await?;
@@ -264,14 +265,14 @@ impl Store {
                  coalesce((select xid::text::bigint from event where org_id = $1 and xid >= pg_snapshot_xmin(pg_current_snapshot()) \
                    {of_klass} order by xid desc limit 1), 0), {columns} from (select 1) one \
                  left join (select * from event where org_id = $1 and (xid, position) > ($2::text::xid8, $3) \
-                   and xid < pg_snapshot_xmin(pg_current_snapshot()) and xid <> $4::text::xid8 {of_klass} \
+                   and xid < pg_snapshot_xmin(pg_current_snapshot()) and (xid <> $4::text::xid8 or position > $6) {of_klass} \
                    order by xid, position limit {limit}) e on true order by e.xid, e.position",
                 columns = columns(dialect)
             ),
             Dialect::Sqlite => format!(
                 "select coalesce((select max(position) from event where org_id = $1), 0), \
                  coalesce((select seq from stream_head where org_id = $1 and stream = '{FEED_FLOOR}'), 0), 0, {columns} from (select 1) one \
-                 left join (select * from event where org_id = $1 and $2 = $2 and position > $3 and $4 = $4 {of_klass} \
+                 left join (select * from event where org_id = $1 and $2 = $2 and position > $3 and $4 = $4 and $6 = $6 {of_klass} \
                    order by position limit {limit}) e on true order by e.position",
                 columns = columns(dialect)
             ),
@@ -280,8 +281,9 @@ impl Store {
             org.0.into(),
             place.xid.to_string().into(),
             place.position.into(),
-            place.own.to_string().into(),
+            place.own.xid.to_string().into(),
             texts(dialect, klasses.unwrap_or_default().iter().map(String::as_str)),
+            place.own.position.into(),
         ];
         let rows = self.rows(sql, values).await?;
         let Some(first) = rows.first() else {
@@ -297,7 +299,7 @@ impl Store {
             for row in &rows {
                 let mut event = read_event(dialect, org, row, 3)?;
                 // What the cursor had seen ahead goes along in the event's own cursor.
-                event.feed.own = if place.own > event.feed.xid { place.own } else { 0 };
+                event.feed.own = place.own.ahead_of(event.feed.xid);
                 events.push(Arc::new(event));
             }
         }
@@ -310,12 +312,12 @@ impl Store {
                 Dialect::Postgres => FeedPosition {
                     xid: unsigned(horizon).saturating_sub(1).max(place.xid),
                     position: i64::MAX,
-                    own: if place.own >= unsigned(horizon) { place.own } else { 0 },
+                    own: place.own.ahead_of(unsigned(horizon).saturating_sub(1)),
                 },
                 Dialect::Sqlite => FeedPosition {
                     xid: 0,
                     position: horizon.max(place.position),
-                    own: 0,
+                    own: Own::NONE,
                 },
             },
         };

@@ -33,7 +33,7 @@ impl Work {
                     let (filling, rows, lacking) = (filling.clone(), rows.clone(), lacking.clone());
                     Box::pin(async move {
                         let events = put(tx, &filling, &rows, &lacking).await?;
-                        event::append(tx, org, &filling.by, chrono::Utc::now(), &events).await
+                        event::append(tx, org, chrono::Utc::now(), &events).await
                     })
                 })
                 .await?;
@@ -42,7 +42,7 @@ impl Work {
                     org,
                     streams: appended.heads,
                     klasses: vec![self.klass.name.clone()],
-                    xid: appended.feed.map_or(0, |feed| feed.own),
+                    xid: appended.feed.map_or(0, |feed| feed.own.xid),
                 });
             }
             if over {

@@ -159,7 +159,7 @@ impl Store {
             org: change.org,
             streams: appended.heads.clone(),
             klasses: change.plan.stored.iter().map(|(_, s)| s.written.name.clone()).collect(),
-            xid: appended.feed.map_or(0, |feed| feed.own),
+            xid: appended.feed.map_or(0, |feed| feed.own.xid),
         });
         let head = appended.heads.iter().find(|(stream, _)| stream == KLASS_STREAM);
         let cursor = Cursor {
@@ -390,13 +390,14 @@ async fn log(tx: &Tx, change: &Change, mut events: Vec<NewEvent>) -> Result<Appe
         klass: stored.written.name.clone(),
         object: None,
         op: EventOp::Klass,
+        actor: change.plan.actor.clone(),
         cause: None,
         depth: 0,
         changed: vec![],
         before: was_there(&stored.written.name).then(|| image(&change.before)),
         after: Some(image(&change.after)),
     }));
-    event::append(tx, change.org, &change.plan.actor, Utc::now(), &events).await
+    event::append(tx, change.org, Utc::now(), &events).await
 }
 
 /// Whether the step would drop what these tables need.

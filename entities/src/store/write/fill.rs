@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::layout::{self, Layout, quote, table};
 use super::links::LinkOp;
-use super::unit::{Lock, Unit, broken};
+use super::unit::{Author, Lock, Unit, broken};
 use crate::klass::registry::Table;
 use crate::klass::relationship::{Relationship, Side};
 use crate::klass::{Klass, Property, Registry, Value};
@@ -35,7 +35,7 @@ impl Filling {
             dialect: tx.dialect(),
             registry: &self.registry,
             org: self.registry.org,
-            by: self.by.clone(),
+            author: Author::One(self.by.clone()),
             now: Utc::now().trunc_subsecs(6),
             imported: false,
             cause: None,
@@ -123,6 +123,6 @@ impl Filling {
         unit.settle();
         unit.flush().await?;
         timeline::write(&unit).await?;
-        Ok(unit.events().0)
+        Ok(unit.events().events)
     }
 }

@@ -10,21 +10,20 @@
 //!
 //! What must never be: a read that decides, without a lock that keeps it true; an event without its change.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use chrono::{SubsecRound, Utc};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use super::cursor::{Cursor, StreamPosition, stream_hash};
-use super::event::{self, Appended, EventOp, Hint, Identity, NewEvent, customer_stream, object_stream};
+use super::event::{self, Hint, Identity};
 use super::{ConstraintKind, Dialect, Store, StoreError, Tx, timeline};
-use crate::klass::draft::{Outcome, Written};
+use crate::klass::draft::Written;
 use crate::klass::fault::Code;
 use crate::klass::filter::Operand;
 use crate::klass::query::{Output, Page, Read, Rows, Window};
-use crate::klass::{Actor, Draft, Fault, Faults, ObjectId, OrgId, Registry, Value, filter_memory};
+use crate::klass::{Actor, Draft, Fault, Faults, OrgId, Registry, Value, filter_memory};
 
 mod apply;
 mod delete;
@@ -33,18 +32,19 @@ mod duplicate;
 pub(crate) mod fill;
 mod flush;
 pub(crate) mod idempotency;
+mod items;
 pub(crate) mod layout;
 mod links;
+pub(crate) mod together;
+mod told;
 pub(crate) mod unit;
 
-use unit::{Fate, Lock, Row, Unit};
+use unit::{Author, Lock, Row, Unit};
 
 pub use idempotency::Idempotency;
 
 /// How often a write is tried when others get in its way (two upserts of one key, …).
 const TRIES: u32 = 5;
-/// How often a list is tried without its faulty items before each item goes by itself.
-const ROUNDS: u32 = 3;
 
 /// How drafts are written.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +78,7 @@ struct Outcomes {
 struct Job {
     org: OrgId,
     actor: Actor,
+    author: Author,
     registry: Arc<Registry>,
     drafts: Vec<Draft>,
     /// What the filter of each draft found: none, if it has none.
@@ -109,10 +110,16 @@ impl Store {
         if drafts.is_empty() {
             return Ok(vec![]);
         }
+        let (drafts, _turn) = match self.join(actor, registry, drafts, &options).await {
+            together::Joined::Written(written) => return Ok(vec![Ok(written)]),
+            together::Joined::Alone(drafts, turn) => (drafts, turn),
+            together::Joined::Lost => return Err(StoreError::Unavailable("a write was broken off".into())),
+        };
         let matched = self.matched(registry, &drafts).await?;
         let job = Arc::new(Job {
             org: actor.org,
             actor: actor.clone(),
+            author: Author::One(actor.to_text()),
             registry: registry.clone(),
             drafts,
             matched,
@@ -298,7 +305,7 @@ async fn transaction(tx: &Tx, job: Arc<Job>) -> Result<Outcomes, StoreError> {
         }
         done
     } else {
-        item_by_item(tx, &job, all).await?
+        items::item_by_item(tx, &job, all).await?
     };
     if job.options.dry_run {
         return Err(undo(&job, outcomes));
@@ -336,120 +343,6 @@ async fn stale(tx: &Tx, job: &Job, version: i64, klasses: &HashSet<String>) -> R
     Ok(())
 }
 
-/// Each draft by itself: all together in a savepoint first, then without those that have faults, then one by one.
-async fn item_by_item(tx: &Tx, job: &Arc<Job>, mut left: Vec<usize>) -> Result<Outcomes, StoreError> {
-    let mut results: BTreeMap<usize, Result<Written, Faults>> = BTreeMap::new();
-    let mut hint: Option<Hint> = None;
-    let mut rounds = 0;
-    let mut queue: Vec<Vec<usize>> = vec![std::mem::take(&mut left)];
-    while let Some(items) = queue.pop() {
-        if items.is_empty() {
-            continue;
-        }
-        rounds += 1;
-        let run = job.clone();
-        let these = items.clone();
-        let outcome = tx
-            .savepoint(move |tx| {
-                Box::pin(async move {
-                    let (faults, done) = one_unit(tx, &run, &these).await?;
-                    if !faults.is_empty() {
-                        let mut undone = run.undone.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                        undone.results = refused(&run.drafts, faults);
-                        return Err(StoreError::Faults(Faults(vec![])));
-                    }
-                    Ok(done)
-                })
-            })
-            .await;
-        let faults: HashMap<usize, Vec<Fault>> = match outcome {
-            Ok(done) => {
-                for (item, result) in items.iter().zip(done.results) {
-                    results.insert(*item, result);
-                }
-                merge(&mut hint, done.hint);
-                continue;
-            }
-            Err(StoreError::Faults(faults)) if faults.0.is_empty() => {
-                let undone = job.undone.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).results.clone();
-                // Those that were refused for the others' sake have no faults of their own.
-                let own = |item: &usize| match undone.get(*item) {
-                    Some(Err(faults))
-                        if faults
-                            .0
-                            .iter()
-                            .any(|fault| !(fault.code == Code::Conflict && fault.path.is_empty())) =>
-                    {
-                        Some((*item, faults.0.clone()))
-                    }
-                    _ => None,
-                };
-                items.iter().filter_map(own).collect()
-            }
-            Err(error) if error.constraint(ConstraintKind::Unique).is_some() => {
-                let tried = job.undone.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).tried.clone();
-                let upserts = items.iter().any(|item| apply::has_upsert(&job.drafts[*item]));
-                if upserts && rounds <= 1 {
-                    queue.push(items);
-                    continue;
-                }
-                duplicate::explain(duplicate::Place::Tx(tx), job.org, &tried).await?
-            }
-            Err(error) if error.constraint(ConstraintKind::ForeignKey).is_some() && items.len() == 1 => {
-                let fault = Fault::new(
-                    Code::Restricted,
-                    Vec::<String>::new(),
-                    "another object still points to this one, or the one linked to has just gone",
-                );
-                items.iter().map(|item| (*item, vec![fault.clone()])).collect()
-            }
-            Err(error) if error.constraint(ConstraintKind::ForeignKey).is_some() => HashMap::new(),
-            Err(error) => return Err(error),
-        };
-        for (item, faults) in &faults {
-            results.insert(*item, Err(Faults(faults.clone())));
-        }
-        let rest: Vec<usize> = items.iter().copied().filter(|item| !faults.contains_key(item)).collect();
-        if faults.is_empty() && items.len() == 1 {
-            return Err(StoreError::Contended(
-                "a unique value was taken and given up again and again".into(),
-            ));
-        }
-        if faults.is_empty() || rounds >= ROUNDS {
-            // Whatever is wrong, it is wrong with one of them.
-            queue.extend(rest.into_iter().rev().map(|item| vec![item]));
-        } else {
-            queue.push(rest);
-        }
-    }
-    Ok(Outcomes {
-        results: results.into_values().collect(),
-        hint,
-        tried: vec![],
-    })
-}
-
-fn merge(hint: &mut Option<Hint>, more: Option<Hint>) {
-    match (hint.as_mut(), more) {
-        (Some(hint), Some(more)) => {
-            for (stream, seq) in more.streams {
-                match hint.streams.iter_mut().find(|(known, _)| *known == stream) {
-                    Some(known) => known.1 = known.1.max(seq),
-                    None => hint.streams.push((stream, seq)),
-                }
-            }
-            hint.xid = hint.xid.max(more.xid);
-            for klass in more.klasses {
-                if !hint.klasses.contains(&klass) {
-                    hint.klasses.push(klass);
-                }
-            }
-        }
-        (None, Some(more)) => *hint = Some(more),
-        (_, None) => {}
-    }
-}
-
 /// Some drafts as one unit: all faults, or all of it written.
 async fn one_unit(tx: &Tx, job: &Arc<Job>, items: &[usize]) -> Result<(HashMap<usize, Vec<Fault>>, Outcomes), StoreError> {
     let mut unit = Unit {
@@ -457,7 +350,7 @@ async fn one_unit(tx: &Tx, job: &Arc<Job>, items: &[usize]) -> Result<(HashMap<u
         dialect: tx.dialect(),
         registry: &job.registry,
         org: job.org,
-        by: job.actor.to_text(),
+        author: job.author.clone(),
         now: Utc::now().trunc_subsecs(6),
         imported: job.options.imported,
         cause: job.options.cause,
@@ -508,13 +401,13 @@ async fn one_unit(tx: &Tx, job: &Arc<Job>, items: &[usize]) -> Result<(HashMap<u
         unit.recount(&recount).await?;
         unit.flush_recounted(written).await?;
     }
-    let (events, places) = unit.events();
-    let appended = event::append(tx, job.org, &unit.by, unit.now, &events).await?;
+    let told = unit.events();
+    let appended = event::append(tx, job.org, unit.now, &told.events).await?;
     if let Some(version) = appended.klass_version {
         stale(tx, job, version, &unit.klasses).await?;
     }
     let mut klasses: Vec<String> = Vec::new();
-    for event in &events {
+    for event in &told.events {
         if !klasses.contains(&event.klass) {
             klasses.push(event.klass.clone());
         }
@@ -522,13 +415,13 @@ async fn one_unit(tx: &Tx, job: &Arc<Job>, items: &[usize]) -> Result<(HashMap<u
     let results = items
         .iter()
         .zip(&roots)
-        .map(|(item, ids)| Ok(written(job, &unit, *item, ids, &appended, &places)))
+        .map(|(item, ids)| Ok(told::written(job, &unit, *item, ids, &appended, &told)))
         .collect();
-    let hint = (!events.is_empty()).then(|| Hint {
+    let hint = (!told.events.is_empty()).then(|| Hint {
         org: job.org,
         streams: appended.heads.clone(),
         klasses,
-        xid: appended.feed.map_or(0, |feed| feed.own),
+        xid: appended.feed.map_or(0, |feed| feed.own.xid),
     });
     Ok((
         HashMap::new(),
@@ -538,45 +431,6 @@ async fn one_unit(tx: &Tx, job: &Arc<Job>, items: &[usize]) -> Result<(HashMap<u
             tried: vec![],
         },
     ))
-}
-
-/// What became of a draft.
-fn written(job: &Job, unit: &Unit<'_>, item: usize, ids: &[Uuid], appended: &Appended, places: &HashMap<Uuid, String>) -> Written {
-    let draft = &job.drafts[item];
-    let klass = match draft {
-        Draft::Create(object) | Draft::Upsert { create: object, .. } => &object.klass,
-        Draft::Update { set, .. } | Draft::UpdateAll { set, .. } => &set.klass,
-        Draft::Delete { klass, .. } | Draft::Restore { klass, .. } | Draft::Destroy { klass, .. } | Draft::DeleteAll { klass, .. } => klass,
-    };
-    let outcome = |row: &Row| match draft {
-        _ if row.is_new() => Outcome::Created,
-        _ if !row.touched => Outcome::Unchanged,
-        Draft::Delete { .. } | Draft::DeleteAll { .. } => Outcome::Deleted,
-        Draft::Restore { .. } => Outcome::Restored,
-        Draft::Destroy { .. } => Outcome::Destroyed,
-        _ => Outcome::Updated,
-    };
-    let rows: Vec<&Row> = ids.iter().filter_map(|id| unit.rows.get(id)).collect();
-    let changed = rows.iter().copied().find(|row| outcome(row) != Outcome::Unchanged);
-    let cursor = changed.and_then(|row| places.get(&row.id)).map(|stream| {
-        let seq = appended.heads.iter().find(|(known, _)| known == stream).map_or(0, |(_, seq)| *seq);
-        let cursor = Cursor {
-            epoch: job.identity.epoch,
-            stream: Some(StreamPosition {
-                hash: stream_hash(stream),
-                seq,
-            }),
-            feed: appended.feed,
-            part: 0,
-        };
-        job.identity.encode(job.org, &cursor)
-    });
-    Written {
-        klass: klass.name.clone(),
-        ids: ids.iter().map(|id| ObjectId(*id)).collect(),
-        outcome: changed.or(rows.first().copied()).map_or(Outcome::Unchanged, outcome),
-        cursor,
-    }
 }
 
 impl Unit<'_> {
@@ -591,91 +445,6 @@ impl Unit<'_> {
         self.load_ids(klass, ids, lock).await?;
         let matches = |row: &Row| row.is_live() && filter_memory::matches(filter, &row.layout.to_json(&row.after), &[]) != Some(false);
         Ok(ids.iter().copied().filter(|id| self.rows.get(id).is_some_and(matches)).collect())
-    }
-
-    /// Rows that a draft touched and that are as they were are left alone; the others get their new version.
-    fn settle(&mut self) {
-        for row in self.rows.values_mut().filter(|row| row.touched && row.before.is_some()) {
-            if !row.differs() {
-                row.touched = false;
-                continue;
-            }
-            let version = row.version();
-            row.after[row.layout.version] = Value::Integer(version + 1);
-            row.after[row.layout.updated_at] = Value::DateTime(self.now);
-            row.after[row.layout.updated_by] = Value::String(self.by.clone());
-        }
-    }
-
-    /// The events of all that changed, and the stream in which each object's stands.
-    fn events(&self) -> (Vec<NewEvent>, HashMap<Uuid, String>) {
-        let mut events = Vec::new();
-        let mut places = HashMap::new();
-        for row in self.rows.values() {
-            let stream = |customer: Option<Uuid>| match customer {
-                Some(customer) => customer_stream(customer),
-                None => object_stream(&row.klass.name, row.id),
-            };
-            let destroyed = row.fate == Fate::Destroyed;
-            if destroyed && row.is_new() {
-                continue;
-            }
-            let layout = &row.layout;
-            let (before, changed) = match &row.before {
-                None => (None, Vec::new()),
-                Some(before) if destroyed => (Some(layout.to_text(before)), Vec::new()),
-                Some(before) => {
-                    let (difference, mut names) = layout.difference(before, &row.after);
-                    let system = [layout.version, layout.updated_at, layout.updated_by];
-                    names.retain(|name| !system.iter().any(|&slot| layout.slots[slot].legal == *name));
-                    names.extend(row.ends.iter().cloned());
-                    (Some(difference), names)
-                }
-            };
-            let mut push = |op: EventOp, stream: String, id: Uuid, changed: Vec<String>, before: Option<String>| {
-                events.push(NewEvent {
-                    stream,
-                    id,
-                    klass: row.klass.name.clone(),
-                    object: Some(row.id),
-                    op,
-                    cause: row.cause.map(|(cause, _)| cause),
-                    depth: row.cause.map_or(0, |(_, depth)| depth),
-                    changed,
-                    before,
-                    after: (!destroyed).then(|| layout.to_text(&row.after)),
-                });
-            };
-            let differs = row.before.as_ref() != Some(&row.after) || !row.ends.is_empty() || destroyed;
-            if differs {
-                let op = match (&row.before, destroyed) {
-                    (None, _) => EventOp::Created,
-                    (_, true) => EventOp::Destroyed,
-                    _ if row.was_live() && row.is_deleted() => EventOp::Deleted,
-                    _ if !row.was_live() && !row.is_deleted() => EventOp::Restored,
-                    _ => EventOp::Updated,
-                };
-                let now_in = stream(if destroyed { row.customer_before() } else { row.customer() });
-                if let Some(before_in) = row
-                    .before
-                    .as_ref()
-                    .map(|_| stream(row.customer_before()))
-                    .filter(|known| *known != now_in)
-                {
-                    // Who follows the stream that it leaves must hear of it too.
-                    push(op, before_in, Uuid::now_v7(), changed.clone(), before.clone());
-                }
-                push(op, now_in.clone(), row.event, changed, before);
-                places.insert(row.id, now_in);
-            }
-            for (op, names) in [(EventOp::Unlinked, &row.unlinked), (EventOp::Linked, &row.linked)] {
-                if !names.is_empty() && !destroyed {
-                    let names = names.iter().cloned().collect();
-                    push(op, stream(row.customer()), Uuid::now_v7(), names, Some("{}".to_owned()));
-                }
-            }
-        }
-        (events, places)
     }
 }
 

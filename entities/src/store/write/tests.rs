@@ -22,6 +22,7 @@ mod derived;
 mod links;
 mod log;
 mod races;
+mod together;
 
 /// An org with klasses of its own, in a store of its own.
 #[derive(Clone)]
@@ -318,7 +319,7 @@ async fn start(store: &Store, source: &Source) -> Cursor {
         feed: Some(crate::store::cursor::FeedPosition {
             xid: 0,
             position: 0,
-            own: 0,
+            own: crate::store::cursor::Own::NONE,
         }),
         part: 0,
     }

@@ -133,12 +133,31 @@ pub(crate) struct Want {
     pub lock: Lock,
 }
 
+/// Who writes, as told in `updated_by` and in events.
+#[derive(Clone, Debug)]
+pub(crate) enum Author {
+    /// One for all drafts.
+    One(String),
+    /// One for each.
+    Each(Vec<String>),
+}
+
+impl Author {
+    /// Of a draft.
+    pub fn of(&self, draft: usize) -> &str {
+        match self {
+            Self::One(author) => author,
+            Self::Each(authors) => authors.get(draft).map_or("", String::as_str),
+        }
+    }
+}
+
 pub(crate) struct Unit<'a> {
     pub tx: &'a Tx,
     pub dialect: Dialect,
     pub registry: &'a Arc<Registry>,
     pub org: OrgId,
-    pub by: String,
+    pub author: Author,
     pub now: DateTime<Utc>,
     pub imported: bool,
     pub cause: Option<(Uuid, u32)>,
@@ -195,9 +214,9 @@ impl<'a> Unit<'a> {
         after[layout.id] = layout::id_value(Some(id));
         after[layout.version] = Value::Integer(1);
         after[layout.created_at] = Value::DateTime(self.now);
-        after[layout.created_by] = Value::String(self.by.clone());
+        after[layout.created_by] = Value::String(self.author.of(self.draft).to_owned());
         after[layout.updated_at] = Value::DateTime(self.now);
-        after[layout.updated_by] = Value::String(self.by.clone());
+        after[layout.updated_by] = Value::String(self.author.of(self.draft).to_owned());
         if self.imported
             && let Some(slot) = layout.slot("imported_at")
         {
