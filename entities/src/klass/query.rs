@@ -14,6 +14,9 @@
 //! | [`Output::One`] | `null` or a row |
 //! | [`Output::OneOf`] | `null` or `["klass name", row]` |
 //! | [`Output::Many`] | a page |
+//! | [`Read::Timeline`], [`Output::Timeline`] | `[entries or null, total or null]` |
+//! | entries | `[entry, …]`; one more than asked for when there are more; in reverse order when [`Window::backward`] |
+//! | an entry | `[[at, entry id], kind, klass name, object id, channel, arm's row, data]`; what was not asked for is `null` |
 //! | [`Output::Cursor`] | `[key, …, id]`: the values of the order's keys, then the id |
 //! | aggregates | `[value, …]` in the order asked for |
 //! | groups | `[[ [key, …], [aggregate, …] ], …]` |
@@ -62,12 +65,13 @@ pub enum Read {
         /// What of each.
         outputs: Vec<Output>,
     },
-    /// A page of a customer's timeline entries: `[rows, total or null]`, a row `[[at, entry id], kind, klass name, object id, channel, conversation id, data]`
-    /// (at: as a DateTime value; data: JSON or null).
-    Timeline(TimelinePage),
-    /// As [`Read::Timeline`] for many customers at once: [`TimelinePage::customer`] is a list of ids. Answers `[[customer, rows, total or
-    /// null], …]`, in no order.
-    Timelines(TimelinePage),
+    /// A page of a customer's timeline.
+    Timeline {
+        /// The customer: an id.
+        customer: Operand,
+        /// The page.
+        page: TimelinePage,
+    },
 }
 
 /// Which single object.
@@ -192,6 +196,8 @@ pub enum Output {
         /// The page; its klass is one of the end's.
         page: Box<Page>,
     },
+    /// Of a customer: a page of its timeline.
+    Timeline(Box<TimelinePage>),
 }
 
 /// A number over many objects. Answers: count and countDistinct an integer; sum/min/max/percentile as the property's kind;
@@ -293,11 +299,9 @@ pub enum Bucket {
     Year,
 }
 
-/// A page of a customer's timeline, newest first when `backward` is false and `descending` is true.
+/// A page of a customer's timeline, which runs from the newest entry to the oldest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TimelinePage {
-    /// The customer: an id.
-    pub customer: Operand,
     /// Only these kinds: a list of strings.
     pub kinds: Option<Operand>,
     /// Only these channels: a list of strings.
@@ -306,8 +310,48 @@ pub struct TimelinePage {
     pub since: Option<Operand>,
     /// Before: a datetime.
     pub until: Option<Operand>,
-    /// Which part of the list, which runs from the newest entry to the oldest; a position has one key, `at`.
+    /// Which part of the list; a position has one key, `at`.
     pub window: Window,
+    /// What of each entry, if entries are asked for.
+    pub entries: Option<Entries>,
     /// Whether the number of all that match is asked for.
     pub total: bool,
+}
+
+/// What is read of an entry of a timeline, beside its kind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Entries {
+    /// When it happened, and the entry's id: its place on the timeline.
+    pub place: bool,
+    /// For which object it stands: klass and id.
+    pub object: bool,
+    /// The channel.
+    pub channel: bool,
+    /// What it tells itself.
+    pub data: bool,
+    /// What is read of the object behind an entry, by the entry's kind. An entry of another kind has no row, and neither has one
+    /// whose object is gone.
+    pub arms: Vec<EntryArm>,
+}
+
+/// What is read of the object behind entries of a kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EntryArm {
+    /// The kind.
+    pub kind: String,
+    /// The object's klass.
+    pub klass: Arc<Klass>,
+    /// Which object.
+    pub of: EntryOf,
+    /// What of it.
+    pub outputs: Vec<Output>,
+}
+
+/// An object behind an entry of a timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryOf {
+    /// That for which the entry stands.
+    Object,
+    /// The conversation to which it belongs.
+    Conversation,
 }

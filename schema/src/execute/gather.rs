@@ -1,4 +1,4 @@
-//! Finds what an answer leaves to further statements: objects known only by id, timelines. The same walk as `write`, without writing.
+//! Finds what an answer leaves to further statements: objects known only by id. The same walk as `write`, without writing.
 
 use std::sync::Arc;
 
@@ -12,7 +12,6 @@ use super::tape::Tag;
 use super::write::{Answer, EntryKind, Node, child, entry_of, window_rows};
 use crate::plan::shape::{Fields, From, Shape};
 use crate::plan::site::Site;
-use crate::plan::timeline::Timeline;
 
 /// Objects of a klass that are wanted at a place.
 pub type Objects = (Arc<Site>, Arc<Klass>, IndexSet<Uuid>);
@@ -22,8 +21,6 @@ pub struct Wanted<'r> {
     registry: &'r Registry,
     /// By place and klass: the ids.
     pub objects: IndexMap<(usize, String), Objects>,
-    /// By place: the customers.
-    pub timelines: IndexMap<usize, (Arc<Timeline>, IndexSet<Uuid>)>,
     /// Records at places where objects may stand.
     pub records: Vec<(Arc<Site>, Record)>,
 }
@@ -34,14 +31,13 @@ impl<'r> Wanted<'r> {
         Self {
             registry,
             objects: IndexMap::new(),
-            timelines: IndexMap::new(),
             records: Vec::new(),
         }
     }
 
     /// Nothing is.
     pub fn is_empty(&self) -> bool {
-        self.objects.is_empty() && self.timelines.is_empty() && self.records.is_empty()
+        self.objects.is_empty() && self.records.is_empty()
     }
 
     /// An object at a place.
@@ -85,11 +81,12 @@ impl<'r> Wanted<'r> {
             }
             (Shape::Entry(entry), Node::Json(answer, row)) => match entry_of(entry, answer, row) {
                 EntryKind::Event(fields) => self.fields(fields, Node::Json(answer, row)),
-                EntryKind::Object(id) => {
+                EntryKind::Row(fields, at) => self.fields(fields, Node::Json(answer, at)),
+                EntryKind::Object(site, id) => {
                     let klass = answer.tape.element(row, 2).and_then(|at| answer.tape.string(at));
                     if let Some(klass) = klass.and_then(|name| self.registry.klass(&name)).filter(|klass| klass.enabled) {
                         let klass = klass.clone();
-                        self.object(&entry.site, &klass, id);
+                        self.object(site, &klass, id);
                     }
                 }
                 EntryKind::Unknown => {}
@@ -104,15 +101,6 @@ impl<'r> Wanted<'r> {
                 Cell::Record(record) => self.records.push((site.clone(), record.clone())),
                 _ => {}
             },
-            (Shape::Timeline(timeline), Node::Json(answer, at)) => {
-                if let Some(customer) = leaf::uuid(answer.tape.raw(at)) {
-                    self.timelines
-                        .entry(timeline.id)
-                        .or_insert_with(|| (timeline.clone(), IndexSet::new()))
-                        .1
-                        .insert(customer);
-                }
-            }
             _ => {}
         }
     }

@@ -16,6 +16,8 @@ use super::{Allow, Request};
 use crate::catalog::Catalog;
 use crate::limits::Limits;
 
+mod timeline;
+
 const ORDER: &str = r#"
 name = "order"
 title = "Order {orderNumber}"
@@ -419,66 +421,6 @@ async fn numbers_and_groups() {
         let query = "{ orders { groups(by: [placedAt, customer], bucket: MONTH, having: {count: {gt: 1}}) { key { placedAt customer { name } status } count } } }";
         let data = world.data(query, json!({})).await;
         assert_eq!(data["orders"]["groups"], json!([{"key": {"placedAt": "2026-11-01", "customer": {"name": "Ada Lovelace"}, "status": null}, "count": 6}]));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn the_timeline() {
-    each(|world| async move {
-        let shop = world.shop().await;
-        let ada = shop.ada.to_string();
-        let conversation = world.create("conversation", json!({"name": "Where is it?", "customer": {"customer": ada}})).await;
-        for i in 0..3 {
-            world.create("message", json!({"channel": "email", "direction": if i % 2 == 0 { "in" } else { "out" }, "subject": format!("m{i}"), "customer": {"customer": ada}, "conversation": {"conversation": conversation.to_string()}})).await;
-        }
-        let query = "query($id: ID!, $first: Int, $after: String) { customer(id: $id) { name timeline(first: $first, after: $after) { totalCount cursor pageInfo { hasNextPage endCursor }
-            edges { at kind channel cursor node { __typename ... on Message { subject conversation { name } } ... on Order { orderNumber } ... on ConversationCreated { id at conversation { name } } } } } } }";
-        let (answer, stats) = world.ask_as(&world.actor, query, json!({"id": shop.ada.to_text("customer"), "first": 50})).await;
-        assert_eq!(answer.get("errors"), None, "{answer}");
-        let timeline = &answer["data"]["customer"]["timeline"];
-        let entries = timeline["edges"].as_array().expect("a list");
-        assert_eq!(timeline["totalCount"], entries.len(), "{answer}");
-        let count = |kind: &str| entries.iter().filter(|edge| edge["kind"] == kind).count();
-        assert_eq!((count("ORDER"), count("MESSAGE")), (7, 3), "{answer}");
-        assert!(stats.statements <= 6, "{}", stats.statements);
-        let message = entries.iter().find(|edge| edge["node"]["subject"] == "m2").expect("a message");
-        assert_eq!(message["node"]["conversation"]["name"], "Where is it?");
-        assert_eq!(message["channel"], "EMAIL");
-        assert!(timeline["cursor"].is_string());
-        // Page by page the same.
-        let (mut seen, mut cursor) = (Vec::new(), Json::Null);
-        loop {
-            let page = world.data(query, json!({"id": shop.ada.to_text("customer"), "first": 4, "after": cursor})).await;
-            let page = &page["customer"]["timeline"];
-            seen.extend(page["edges"].as_array().cloned().expect("a list"));
-            cursor = page["pageInfo"]["endCursor"].clone();
-            if page["pageInfo"]["hasNextPage"] == false {
-                break;
-            }
-        }
-        assert_eq!(&seen, entries);
-        // The timelines of many customers are one statement too.
-        let (many, stats) = world
-            .ask_as(
-                &world.actor,
-                "{ customers(orderBy: [{name: ASC}]) { nodes { name timeline(last: 1) { totalCount nodes { ... on Order { orderNumber } } } } } }",
-                json!({}),
-            )
-            .await;
-        assert_eq!(
-            many["data"]["customers"]["nodes"],
-            json!([{"name": "Ada Lovelace", "timeline": {"totalCount": entries.len(), "nodes": [{"orderNumber": "A-0"}]}},
-                   {"name": "Bob", "timeline": {"totalCount": 0, "nodes": []}}]),
-            "{many}"
-        );
-        assert_eq!(stats.statements, 3);
-        let only = world.data(
-            "query($id: ID!) { customer(id: $id) { timeline(kinds: [MESSAGE], channels: [EMAIL]) { nodes { __typename ... on Message { subject } } } } }",
-            json!({"id": shop.ada.to_text("customer")}),
-        )
-        .await;
-        assert_eq!(only["customer"]["timeline"]["nodes"].as_array().map(Vec::len), Some(3));
     })
     .await;
 }

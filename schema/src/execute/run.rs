@@ -367,7 +367,7 @@ impl<'a> Run<'a> {
             .await
     }
 
-    /// Reads what answers left open, level by level: one statement for each place and klass, and one for each place of timelines.
+    /// Reads what answers left open, level by level: one statement for each place and klass.
     pub async fn load(&self, mut wanted: Wanted<'_>, loaded: &mut Loaded) -> Result<(), Error> {
         let ground = self.ground();
         while !wanted.is_empty() {
@@ -390,15 +390,7 @@ impl<'a> Run<'a> {
                     Ok::<_, Error>(Some((site, arm, answer)))
                 }
             });
-            let timelines = wanted.timelines.into_values().map(|(timeline, customers)| async move {
-                let customers = Value::List(customers.into_iter().map(|id| Value::Id(ObjectId(id))).collect());
-                let answer = self.read(&timeline.fetch, Some(customers)).await?;
-                Ok::<_, Error>((timeline, answer))
-            });
-            let (objects, timelines) = futures_util::try_join!(
-                try_join_all(objects.collect::<Vec<_>>()),
-                try_join_all(timelines.collect::<Vec<_>>())
-            )?;
+            let objects = try_join_all(objects.collect::<Vec<_>>()).await?;
             for (site, arm, answer) in objects.into_iter().flatten() {
                 let Shape::Object(fields) = &arm.shape else { continue };
                 for row in answer.tape.elements(0) {
@@ -414,17 +406,6 @@ impl<'a> Run<'a> {
                         fields: fields.clone(),
                     };
                     loaded.objects.insert((site.id, id), row);
-                }
-            }
-            for (timeline, answer) in timelines {
-                for page in answer.tape.elements(0) {
-                    let Some(customer) = answer.tape.element(page, 0).and_then(|at| super::leaf::uuid(answer.tape.raw(at))) else {
-                        continue;
-                    };
-                    if timeline.fetch.deferred {
-                        next.node(&timeline.fetch.shape, Node::Json(&answer, page));
-                    }
-                    loaded.timelines.insert((timeline.id, customer), (answer.clone(), page));
                 }
             }
             wanted = next;

@@ -14,6 +14,7 @@ use super::scalar::{scalar, title};
 use super::tape::{Tag, Tape};
 use crate::error::{Code, Error, MAX_ERRORS, Segment, write_string};
 use crate::plan::shape::{Count, Fields, From, Items, Leaf, PageFact, Shape, Window};
+use crate::plan::site::Site;
 use crate::plan::timeline::Entry;
 use crate::plan::{Root, cursor};
 
@@ -33,8 +34,6 @@ pub struct Loaded {
     pub objects: HashMap<(usize, Uuid), Row>,
     /// Shapes of records that turned up where objects may stand, by place and type.
     pub records: HashMap<(usize, String), Arc<Fields>>,
-    /// Timelines, by place and customer.
-    pub timelines: HashMap<(usize, Uuid), (Arc<Answer>, usize)>,
     /// Where the log stood before anything was read.
     pub log_cursor: Option<String>,
 }
@@ -202,13 +201,6 @@ impl<'a> Writer<'a> {
             }
             (Shape::PageInfo(window, fields), Node::Json(answer, at)) => self.page_info(window, fields, answer, at),
             (Shape::Load(site), node) => self.load(site, node),
-            (Shape::Timeline(timeline), Node::Json(answer, at)) => {
-                let loaded = self.loaded;
-                match leaf::uuid(answer.tape.raw(at)).and_then(|customer| loaded.timelines.get(&(timeline.id, customer))) {
-                    Some((its, at)) => self.apply(&timeline.fetch.shape, Node::Json(its, *at)),
-                    None => Ok(Wrote::Null),
-                }
-            }
             (shape, _) => {
                 let what = format!("{shape:?}");
                 self.fail(Error::internal(format!(
@@ -343,7 +335,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn load(&mut self, site: &crate::plan::site::Site, node: Node<'_>) -> Done {
+    fn load(&mut self, site: &Site, node: Node<'_>) -> Done {
         let loaded = self.loaded;
         let id = match node {
             Node::Json(answer, at) => leaf::uuid(answer.tape.raw(at)),
@@ -361,9 +353,10 @@ impl<'a> Writer<'a> {
     fn entry(&mut self, entry: &'a Entry, answer: &Answer, at: usize) -> Done {
         match entry_of(entry, answer, at) {
             EntryKind::Event(fields) => self.object(fields, Node::Json(answer, at)),
-            EntryKind::Object(id) => {
+            EntryKind::Row(fields, row) => self.object(fields, Node::Json(answer, row)),
+            EntryKind::Object(site, id) => {
                 let loaded = self.loaded;
-                match loaded.objects.get(&(entry.site.id, id)) {
+                match loaded.objects.get(&(site.id, id)) {
                     Some(row) => self.object(&row.fields, Node::Json(&row.answer, row.node)),
                     None => Ok(Wrote::Null),
                 }
@@ -372,12 +365,12 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// An entry whose object went away between two statements, or whose klass the schema does not show, is left out.
+    /// An entry whose object is gone (it may go between two statements), or whose klass the schema does not show, is left out.
     fn is_there(&self, shape: &Shape, answer: &Answer, row: usize) -> bool {
         match shape {
             Shape::Entry(entry) => match entry_of(entry, answer, row) {
-                EntryKind::Event(_) => true,
-                EntryKind::Object(id) => self.loaded.objects.contains_key(&(entry.site.id, id)),
+                EntryKind::Event(_) | EntryKind::Row(..) => true,
+                EntryKind::Object(site, id) => self.loaded.objects.contains_key(&(site.id, id)),
                 EntryKind::Unknown => false,
             },
             Shape::Object(fields) => fields
@@ -432,9 +425,11 @@ impl<'a> Writer<'a> {
 pub enum EntryKind<'a> {
     /// It tells of a change, itself.
     Event(&'a Arc<Fields>),
-    /// It stands for an object.
-    Object(Uuid),
-    /// Neither.
+    /// It stands for an object, whose row came with it.
+    Row(&'a Arc<Fields>, usize),
+    /// It stands for an object, which is read by a statement of its own.
+    Object(&'a Arc<Site>, Uuid),
+    /// None of these.
     Unknown,
 }
 
@@ -445,8 +440,15 @@ pub fn entry_of<'a>(entry: &'a Entry, answer: &Answer, row: usize) -> EntryKind<
     if let Some((_, fields)) = entry.events.iter().find(|(it, _)| kind.as_deref() == Some(it)) {
         return EntryKind::Event(fields);
     }
-    match tape.element(row, 3).and_then(|at| leaf::uuid(tape.raw(at))) {
-        Some(id) => EntryKind::Object(id),
+    if let Some((_, fields)) = entry.objects.iter().find(|(it, _)| kind.as_deref() == Some(it.name.as_str())) {
+        return match tape.element(row, 5) {
+            Some(at) if tape.tag(at) == Tag::Array => EntryKind::Row(fields, at),
+            _ => EntryKind::Unknown,
+        };
+    }
+    let id = tape.element(row, 3).and_then(|at| leaf::uuid(tape.raw(at)));
+    match entry.site.as_ref().zip(id) {
+        Some((site, id)) => EntryKind::Object(site, id),
         None => EntryKind::Unknown,
     }
 }

@@ -15,7 +15,7 @@ use super::argument::{Arguments as Operands, Fit, Guard};
 use super::coerce::{Arguments, Input, Variables, coerce_arguments};
 use super::cost::{self, Cost};
 use super::select;
-use super::shape::{Count, FieldShape, Fields, From, Leaf, Shape};
+use super::shape::{FieldShape, Fields, From, Leaf, Shape};
 use super::{Document, Fetch};
 use crate::error::{Code, Error};
 use crate::types::model::{Field, ObjectType, Types};
@@ -98,6 +98,16 @@ impl Outputs {
     pub fn cursor(&mut self) -> usize {
         let there = self.list.iter().position(|o| matches!(o, Output::Cursor));
         there.unwrap_or_else(|| self.push(Output::Cursor))
+    }
+
+    /// A row without outputs would not be told from no row by every database; the id costs nothing.
+    pub fn at_least_id(&mut self) {
+        let klass = self.klass.clone();
+        if self.list.is_empty()
+            && let Some(id) = klass.property("id")
+        {
+            self.value(id);
+        }
     }
 
     /// Appends an output.
@@ -258,14 +268,6 @@ impl<'a> Compiler<'a> {
             cost,
             guards: std::mem::take(&mut self.guards),
             statement: std::sync::OnceLock::new(),
-        }
-    }
-
-    /// A number as a parent statement's cost may use it, whose arguments are others: the most it may be if it is not known.
-    pub fn count_for_parent(&self, count: Count) -> Count {
-        match count {
-            Count::Known(_) => count,
-            Count::Arg(_) => Count::Known(self.ground.page_most),
         }
     }
 

@@ -116,7 +116,7 @@ pub struct Fetch {
     pub arguments: Vec<Source>,
     /// What becomes of the answer.
     pub shape: Shape,
-    /// Something in the shape needs more statements ([`Shape::Load`], [`Shape::Timeline`]).
+    /// Something in the shape needs more statements ([`Shape::Load`], [`Shape::Entry`]).
     pub deferred: bool,
     /// The log's position is in the shape.
     pub log_cursor: bool,

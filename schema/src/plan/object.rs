@@ -111,12 +111,7 @@ impl<'a> Compiler<'a> {
         let mut outputs = Outputs::new(klass);
         let on = self.object_of(klass)?;
         let (fields, cost) = self.object(on, sets, &mut outputs)?;
-        // A row without outputs would not be told from no row by every database; the id costs nothing.
-        if outputs.list.is_empty()
-            && let Some(id) = klass.property("id")
-        {
-            outputs.value(id);
-        }
+        outputs.at_least_id();
         Ok((fields, cost, outputs.list))
     }
 

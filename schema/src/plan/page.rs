@@ -85,11 +85,7 @@ impl<'a> Compiler<'a> {
         total.own += cost::SWEEP * (wanted.aggregates.list.len().min(1) + wanted.groups.len()) as u64;
         if wanted.rows {
             total.times.push((window.limit, wanted.row_cost));
-            if wanted.outputs.list.is_empty()
-                && let Some(id) = klass.property("id")
-            {
-                wanted.outputs.value(id);
-            }
+            wanted.outputs.at_least_id();
         }
         let rows = wanted.rows.then(|| Rows {
             order: keys.order,

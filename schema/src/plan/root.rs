@@ -231,11 +231,7 @@ impl<'a> Compiler<'a> {
         let on = self.object_of(klass)?;
         let (fields, mut cost) = self.object(on, &asked.beneath, &mut outputs)?;
         cost.own += cost::ROW;
-        if outputs.list.is_empty()
-            && let Some(id) = klass.property("id")
-        {
-            outputs.value(id);
-        }
+        outputs.at_least_id();
         let read = Read::One {
             klass: klass.clone(),
             key,

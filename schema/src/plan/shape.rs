@@ -33,8 +33,6 @@ pub enum Shape {
     Load(Arc<Site>),
     /// An entry of a timeline; the node is its row.
     Entry(Arc<super::timeline::Entry>),
-    /// A customer's timeline; the node is the customer's id.
-    Timeline(Arc<super::timeline::Timeline>),
 }
 
 /// The items of a list.

@@ -1,68 +1,76 @@
-//! A customer's timeline: a page of entries of many kinds by one statement, then what is selected of the objects for which they
-//! stand, by one statement for each klass present.
+//! A customer's timeline: a page of entries of many kinds, a part of the customer's row. What is selected of the objects for which
+//! they stand is a part of it too, for the klasses that the selection names; of the others, in an org that has many, it is read by
+//! one statement for each klass present.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use klio_entities::klass::Kind;
-use klio_entities::klass::query::{Read, TimelinePage, Window as ReadWindow};
+use async_graphql_parser::types::SelectionSet;
+use klio_entities::klass::query::{Entries, EntryArm, EntryOf, Output, TimelinePage, Window as ReadWindow};
+use klio_entities::klass::{Kind, Klass};
 
-use super::Fetch;
 use super::argument::Fit;
 use super::coerce::Input;
 use super::compiler::{Asked, Became, Compiler, Outputs};
 use super::cost::{self, Cost};
 use super::cursor;
 use super::page::{page_fact, rows_of};
-use super::shape::{Fields, From, Leaf, Shape};
+use super::select;
+use super::shape::{Fields, From, Leaf, Shape, Window};
 use super::site::Site;
 use crate::error::Error;
 use crate::types::model::{EnumMeaning, Meaning, TypeRef};
 use crate::types::timeline::EVENTS;
 
-/// A selected timeline.
-#[derive(Debug)]
-pub struct Timeline {
-    /// Tells timelines of one process apart.
-    pub id: usize,
-    /// The statement; its first argument is the list of customers. The shape is that of one customer's `[customer, rows, total]`.
-    pub fetch: Fetch,
-}
+/// Of how many klasses the objects are read with the page. A statement grows with each, and so does the time to plan it.
+const AT_ONCE: usize = 8;
 
-/// What is selected of an entry; its node is the entry's row (see [`Read::Timeline`]).
+/// What is selected of an entry; its node is the entry's row (see [`TimelinePage`]).
 #[derive(Debug)]
 pub struct Entry {
-    /// Of an object of a klass.
-    pub site: Arc<Site>,
+    /// Of objects that come with the page, by klass.
+    pub objects: Vec<(Arc<Klass>, Arc<Fields>)>,
+    /// Of all others, if there may be any.
+    pub site: Option<Arc<Site>>,
     /// Of entries that stand for no object, by their kind.
     pub events: Vec<(&'static str, Arc<Fields>)>,
+}
+
+/// What a timeline's fields ask of the statement, as it gathers.
+struct Wanted {
+    rows: bool,
+    total: bool,
+    entries: Entries,
+    arms: Vec<Arm>,
+    row_cost: Cost,
+    window: Window,
+}
+
+/// An [`EntryArm`] as it gathers.
+struct Arm {
+    kind: String,
+    of: EntryOf,
+    outputs: Outputs,
+}
+
+impl Wanted {
+    /// The arm of a kind, which is made when it is not there.
+    fn arm(&mut self, kind: &str, of: EntryOf, klass: &Arc<Klass>) -> &mut Outputs {
+        let there = self.arms.iter().position(|arm| arm.kind == kind);
+        let index = there.unwrap_or_else(|| {
+            self.arms.push(Arm {
+                kind: kind.to_owned(),
+                of,
+                outputs: Outputs::new(klass),
+            });
+            self.arms.len() - 1
+        });
+        &mut self.arms[index].outputs
+    }
 }
 
 impl<'a> Compiler<'a> {
     /// `customer.timeline(…)`.
     pub fn timeline(&mut self, asked: &Asked<'a>, outputs: &mut Outputs) -> Result<Became, Error> {
-        let klass = outputs.klass.clone();
-        let id = klass.property("id").ok_or_else(|| Error::internal("a customer without an id"))?;
-        let mut inner = Compiler::new(self.ground, self.document);
-        let (fetch, cost) = inner.timeline_page(asked)?;
-        self.depends_on.append(&mut inner.depends_on);
-        self.guards.extend(fetch.guards.iter().cloned());
-        self.deferred = true;
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let timeline = Timeline {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
-            fetch,
-        };
-        Ok(Became {
-            from: From::At(outputs.value(id)),
-            shape: Shape::Timeline(Arc::new(timeline)),
-            cost,
-        })
-    }
-
-    fn timeline_page(&mut self, asked: &Asked<'a>) -> Result<(Fetch, Cost), Error> {
-        // First, so that it is the first argument.
-        let customer = self.operands.given();
         let arguments = &asked.arguments;
         let order = cursor::order_hash("timeline|at-1");
         let (limit, mut window) = self.window(arguments, order, self.ground.page_default, self.ground.page_most)?;
@@ -85,103 +93,191 @@ impl<'a> Compiler<'a> {
         let (kinds, channels) = (stored(self, "kinds")?, stored(self, "channels")?);
         let (since, until) = (stored(self, "since")?, stored(self, "until")?);
 
-        let mut total = false;
-        let mut row_cost = Cost::of(cost::ROW);
+        let mut wanted = Wanted {
+            rows: false,
+            total: false,
+            entries: Entries::default(),
+            arms: Vec::new(),
+            row_cost: Cost::of(cost::ROW),
+            window,
+        };
         let on = self.named_object(asked.field.ty.name())?;
-        let (fields, _) = self.fields(on, &asked.beneath, |this, asked| match &asked.field.means {
-            Meaning::ConnectionNodes => {
-                let entry = this.entry(&asked.field.ty, &asked.beneath)?;
-                row_cost.own += cost::ROW;
-                Ok(Became {
-                    from: From::At(1),
-                    ..rows_of(&asked.field.ty, entry, &window)
-                })
-            }
-            Meaning::Edges => {
-                let on = this.named_object(asked.field.ty.name())?;
-                let (fields, cost) = this.fields(on, &asked.beneath, |this, asked| this.timeline_edge(asked, order))?;
-                row_cost.add(cost);
-                Ok(Became {
-                    from: From::At(1),
-                    ..rows_of(&asked.field.ty, Shape::Object(Arc::new(fields)), &window)
-                })
-            }
-            Meaning::PageInfo => {
-                let on = this.named_object(asked.field.ty.name())?;
-                let (fields, _) = this.fields(on, &asked.beneath, |_, asked| page_fact(asked))?;
-                Ok(Became {
-                    from: From::At(1),
-                    shape: Shape::PageInfo(window.clone(), Arc::new(fields)),
-                    cost: Cost::default(),
-                })
-            }
-            Meaning::TotalCount => {
-                total = true;
-                Ok(Became::value(From::At(2), Shape::Leaf(Leaf::Int)))
-            }
-            Meaning::LogCursor => {
-                this.log_cursor = true;
-                Ok(Became::value(From::Whole, Shape::LogCursor))
-            }
-            other => Err(Error::internal(format!("{other:?} is not a field of a timeline"))),
-        })?;
-        let mut cost = Cost::of(cost::STATEMENT + cost::PAGE + if total { cost::SWEEP } else { 0 });
-        cost.times.push((self.count_for_parent(window.limit), row_cost));
-        let read = Read::Timelines(TimelinePage {
-            customer,
+        let (fields, _) = self.fields(on, &asked.beneath, |this, asked| this.timeline_field(asked, &mut wanted))?;
+        let mut cost = Cost::of(cost::STATEMENT + cost::PAGE + if wanted.total { cost::SWEEP } else { 0 });
+        cost.times.push((wanted.window.limit, wanted.row_cost));
+        let arms = wanted.arms.into_iter().map(|arm| EntryArm {
+            kind: arm.kind,
+            klass: arm.outputs.klass,
+            of: arm.of,
+            outputs: arm.outputs.list,
+        });
+        let entries = Entries {
+            arms: arms.collect(),
+            ..wanted.entries
+        };
+        let index = outputs.push(Output::Timeline(Box::new(TimelinePage {
             kinds,
             channels,
             since,
             until,
             window: ReadWindow {
                 limit,
-                backward: window.backward,
+                backward: wanted.window.backward,
                 after,
                 before,
             },
-            total,
-        });
-        let fetch = self.fetch(read, Shape::Object(Arc::new(fields)), cost.clone());
-        Ok((fetch, cost))
+            entries: wanted.rows.then_some(entries),
+            total: wanted.total,
+        })));
+        Ok(Became {
+            from: From::At(index),
+            shape: Shape::Object(Arc::new(fields)),
+            cost,
+        })
     }
 
-    fn timeline_edge(&mut self, asked: &Asked<'a>, order: u32) -> Result<Became, Error> {
+    fn timeline_field(&mut self, asked: &Asked<'a>, wanted: &mut Wanted) -> Result<Became, Error> {
+        match &asked.field.means {
+            Meaning::ConnectionNodes => {
+                wanted.rows = true;
+                wanted.row_cost.own += cost::ROW;
+                let entry = self.entry(&asked.field.ty, &asked.beneath, wanted)?;
+                Ok(rows_of(&asked.field.ty, entry, &wanted.window))
+            }
+            Meaning::Edges => {
+                wanted.rows = true;
+                let on = self.named_object(asked.field.ty.name())?;
+                let (fields, cost) = self.fields(on, &asked.beneath, |this, asked| this.timeline_edge(asked, wanted))?;
+                wanted.row_cost.add(cost);
+                Ok(rows_of(&asked.field.ty, Shape::Object(Arc::new(fields)), &wanted.window))
+            }
+            Meaning::PageInfo => {
+                wanted.rows = true;
+                wanted.entries.place = true;
+                let on = self.named_object(asked.field.ty.name())?;
+                let (fields, _) = self.fields(on, &asked.beneath, |_, asked| page_fact(asked))?;
+                Ok(Became {
+                    from: From::At(0),
+                    shape: Shape::PageInfo(wanted.window.clone(), Arc::new(fields)),
+                    cost: Cost::default(),
+                })
+            }
+            Meaning::TotalCount => {
+                wanted.total = true;
+                Ok(Became::value(From::At(1), Shape::Leaf(Leaf::Int)))
+            }
+            Meaning::LogCursor => {
+                self.log_cursor = true;
+                Ok(Became::value(From::Whole, Shape::LogCursor))
+            }
+            other => Err(Error::internal(format!("{other:?} is not a field of a timeline"))),
+        }
+    }
+
+    fn timeline_edge(&mut self, asked: &Asked<'a>, wanted: &mut Wanted) -> Result<Became, Error> {
         Ok(match &asked.field.means {
             Meaning::EdgeNode => Became {
                 from: From::Whole,
-                shape: self.entry(&asked.field.ty, &asked.beneath)?,
+                shape: self.entry(&asked.field.ty, &asked.beneath, wanted)?,
                 cost: Cost::of(cost::ROW),
             },
-            Meaning::EdgeCursor => Became::value(From::At(0), Shape::Leaf(Leaf::Cursor(order))),
-            Meaning::TimelineField("at") => Became::value(From::In(0, 0), Shape::Leaf(Leaf::DateTime)),
+            Meaning::EdgeCursor => {
+                wanted.entries.place = true;
+                Became::value(From::At(0), Shape::Leaf(Leaf::Cursor(wanted.window.order)))
+            }
+            Meaning::TimelineField("at") => {
+                wanted.entries.place = true;
+                Became::value(From::In(0, 0), Shape::Leaf(Leaf::DateTime))
+            }
             Meaning::TimelineField("kind") => Became::value(From::At(1), Shape::Leaf(self.enum_leaf(&asked.field.ty))),
-            Meaning::TimelineField("channel") => Became::value(From::At(4), Shape::Leaf(self.enum_leaf(&asked.field.ty))),
+            Meaning::TimelineField("channel") => {
+                wanted.entries.channel = true;
+                Became::value(From::At(4), Shape::Leaf(self.enum_leaf(&asked.field.ty)))
+            }
             other => return Err(Error::internal(format!("{other:?} is not a field of a timeline's edge"))),
         })
     }
 
     /// What is selected of an entry.
-    fn entry(&mut self, ty: &TypeRef, sets: &[&'a async_graphql_parser::types::SelectionSet]) -> Result<Shape, Error> {
-        let site = self.site(ty.name(), true, sets);
-        let mut events = Vec::new();
+    fn entry(&mut self, ty: &TypeRef, sets: &[&'a SelectionSet], wanted: &mut Wanted) -> Result<Shape, Error> {
+        let (klasses, others) = self.klasses_at_once(sets)?;
+        // Of the objects that an entry may stand for it stands for one: the dearest counts.
+        let mut costs = Vec::with_capacity(klasses.len() + EVENTS.len());
+        let mut objects = Vec::with_capacity(klasses.len());
+        for klass in klasses {
+            let on = self.object_of(&klass)?;
+            let outputs = wanted.arm(&klass.name, EntryOf::Object, &klass);
+            let (fields, cost) = self.object(on, sets, outputs)?;
+            outputs.at_least_id();
+            costs.push(cost);
+            objects.push((klass, Arc::new(fields)));
+        }
+        let site = others.then(|| {
+            wanted.entries.object = true;
+            self.site(ty.name(), true, sets)
+        });
+        let mut events = Vec::with_capacity(EVENTS.len());
         for (_, kind, type_name, _) in EVENTS {
             let Some(on) = self.ground.types.object(type_name) else { continue };
-            let (fields, _) = self.fields(on, sets, |this, asked| this.event_field(asked))?;
+            let (fields, cost) = self.fields(on, sets, |this, asked| this.event_field(asked, kind, wanted))?;
+            costs.push(cost);
             events.push((kind, Arc::new(fields)));
         }
-        Ok(Shape::Entry(Arc::new(Entry { site, events })))
+        wanted.row_cost.add(Cost::dearest(costs));
+        Ok(Shape::Entry(Arc::new(Entry { objects, site, events })))
     }
 
-    fn event_field(&mut self, asked: &Asked<'a>) -> Result<Became, Error> {
+    /// The klasses whose objects are read with the page, and whether there are others on the timeline.
+    fn klasses_at_once(&self, sets: &[&'a SelectionSet]) -> Result<(Vec<Arc<Klass>>, bool), Error> {
+        let ground = self.ground;
+        let on_it: Vec<&Arc<Klass>> = ground.types.registry.enabled().filter(|klass| klass.timeline.is_some()).collect();
+        if on_it.len() <= AT_ONCE {
+            return Ok((on_it.into_iter().cloned().collect(), false));
+        }
+        // Those of which most is selected: what is named by its own type comes before what only an interface covers.
+        let mut named = Vec::new();
+        for klass in on_it {
+            let groups = select::collect(ground.types, &self.document.ast, self.object_of(klass)?, sets, ground.variables)?;
+            let fields = groups.values().filter(|group| group[0].node.name.node != "__typename").count();
+            if fields > 0 {
+                named.push((fields, klass));
+            }
+        }
+        named.sort_by_key(|(fields, _)| std::cmp::Reverse(*fields));
+        Ok((named.into_iter().take(AT_ONCE).map(|(_, klass)| klass.clone()).collect(), true))
+    }
+
+    fn event_field(&mut self, asked: &Asked<'a>, kind: &str, wanted: &mut Wanted) -> Result<Became, Error> {
         let data = |name: &'static str| From::InPart(6, name);
         Ok(match &asked.field.means {
-            Meaning::TimelineField("id") => Became::value(From::In(0, 1), Shape::Leaf(Leaf::Id("entry".into()))),
-            Meaning::TimelineField("at") => Became::value(From::In(0, 0), Shape::Leaf(Leaf::DateTime)),
-            Meaning::TimelineField("conversation") => {
-                let site = self.site(asked.field.ty.name(), true, &asked.beneath);
-                Became::value(From::At(5), Shape::Load(site))
+            Meaning::TimelineField("id") => {
+                wanted.entries.place = true;
+                Became::value(From::In(0, 1), Shape::Leaf(Leaf::Id("entry".into())))
             }
-            Meaning::TimelineField(name @ ("from" | "to")) => Became::value(data(name), Shape::Leaf(self.enum_leaf(&asked.field.ty))),
+            Meaning::TimelineField("at") => {
+                wanted.entries.place = true;
+                Became::value(From::In(0, 0), Shape::Leaf(Leaf::DateTime))
+            }
+            Meaning::TimelineField("conversation") => {
+                let on = self.named_object(asked.field.ty.name())?;
+                let klass = on
+                    .klass
+                    .as_ref()
+                    .ok_or_else(|| Error::internal("a conversation that is of no klass"))?;
+                let outputs = wanted.arm(kind, EntryOf::Conversation, klass);
+                let (fields, mut cost) = self.object(on, &asked.beneath, outputs)?;
+                outputs.at_least_id();
+                cost.own += cost::ROW;
+                Became {
+                    from: From::At(5),
+                    shape: Shape::Object(Arc::new(fields)),
+                    cost,
+                }
+            }
+            Meaning::TimelineField(name @ ("from" | "to")) => {
+                wanted.entries.data = true;
+                Became::value(data(name), Shape::Leaf(self.enum_leaf(&asked.field.ty)))
+            }
             other => return Err(Error::internal(format!("{other:?} is not a field of an event"))),
         })
     }

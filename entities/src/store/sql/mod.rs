@@ -79,9 +79,9 @@ pub fn compile(dialect: Dialect, registry: &Registry, read: &Read) -> Statement 
             let rows = writer.rows(&row);
             format!("select {}{}", writer.top(&rows), scope.source(&writer))
         }
-        Read::Timelines(page) => timeline::timelines(&mut writer, page),
-        Read::Timeline(page) => {
-            let json = timeline::timeline(&mut writer, page);
+        Read::Timeline { customer, page } => {
+            let customer = writer.operand(customer, Form::Id);
+            let json = timeline::timeline(&mut writer, &customer, page);
             format!("select {}", writer.top(&json))
         }
     };

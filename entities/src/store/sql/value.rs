@@ -9,6 +9,7 @@ use crate::klass::{End, Kind, Klass};
 use super::page;
 use super::relate::{reach, reaches_one, reference};
 use super::scope::Scope;
+use super::timeline;
 use super::writer::Writer;
 
 /// An object as the JSON array of its outputs. `order` is the page's, for [`Output::Cursor`].
@@ -37,6 +38,10 @@ fn item(writer: &mut Writer<'_>, scope: &mut Scope, output: &Output, order: &[pa
             writer.id_json(&id, true)
         }
         Output::Many { end, page } => page::page(writer, page, Some((scope, end))),
+        Output::Timeline(page) => {
+            let customer = scope.id();
+            timeline::timeline(writer, &customer, page)
+        }
     }
 }
 

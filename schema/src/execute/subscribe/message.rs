@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
 use klio_entities::klass::filter::Operand;
-use klio_entities::klass::query::{Read, TimelinePage};
+use klio_entities::klass::query::{Entries, Read, TimelinePage};
 use klio_entities::klass::{Klass, ObjectId, Value};
 use klio_entities::store::event::Event;
 use serde_json::Value as Json;
@@ -72,15 +72,22 @@ impl Session {
             _ => event.at,
         };
         let constant = |value: Value| Some(Operand::Const(value));
-        let read = Read::Timeline(TimelinePage {
-            customer: Operand::Const(Value::Id(*customer)),
+        let page = TimelinePage {
             kinds: constant(Value::List(vec![Value::String(kind.to_owned())])),
             channels: None,
             since: constant(Value::DateTime(at)),
             until: constant(Value::DateTime(at + Duration::microseconds(1))),
             window: whole(100),
+            entries: Some(Entries {
+                place: true,
+                object: true,
+                data: true,
+                ..Entries::default()
+            }),
             total: false,
-        });
+        };
+        let customer = Operand::Const(Value::Id(*customer));
+        let read = Read::Timeline { customer, page };
         let json = self.gateway.ask(&self.actor, &self.planned, &read).await?;
         let mut rows = json.get(0).and_then(Json::as_array).into_iter().flatten();
         let Some(row) = rows.find(|row| row.get(3).and_then(uuid_of) == Some(conversation)) else {

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::stock::stocked;
 use super::*;
 use crate::klass::filter::ContactKind;
-use crate::klass::query::{Key, TimelinePage};
+use crate::klass::query::{Entries, EntryArm, EntryOf, Key, TimelinePage};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_kind_comes_as_the_contract_says() {
@@ -226,12 +226,12 @@ async fn a_timeline_is_read_both_ways() {
             before: None,
         };
         let base = TimelinePage {
-            customer: Operand::Arg(0),
             kinds: None,
             channels: None,
             since: None,
             until: None,
             window: window(3, false, None),
+            entries: Some(whole()),
             total: true,
         };
         let of = |json: &Json| {
@@ -245,7 +245,11 @@ async fn a_timeline_is_read_both_ways() {
         let ask = async |page: TimelinePage, args: &[Value]| {
             let mut all = vec![Value::Id(id(1))];
             all.extend_from_slice(args);
-            s.read(&Read::Timeline(page), &all).await
+            let read = Read::Timeline {
+                customer: Operand::Arg(0),
+                page,
+            };
+            s.read(&read, &all).await
         };
         let first = ask(base.clone(), &[]).await;
         assert_eq!(of(&first), [9, 8, 7, 6]);
@@ -286,25 +290,123 @@ async fn a_timeline_is_read_both_ways() {
             since: Some(Operand::Arg(1)),
             until: Some(Operand::Arg(2)),
             window: window(10, false, None),
-            ..base
+            ..base.clone()
         };
         assert_eq!(of(&ask(some, &[at(1_780_000_001), at(1_780_000_003)]).await), [5, 4, 3, 2]);
         let foreign = s
             .read_as(
                 nil(),
-                &Read::Timeline(TimelinePage {
+                &Read::Timeline {
                     customer: Operand::Const(Value::Id(id(1))),
-                    kinds: None,
-                    channels: None,
-                    since: None,
-                    until: None,
-                    window: window(3, false, None),
-                    total: true,
-                }),
+                    page: base,
+                },
                 &[],
             )
             .await;
         assert_eq!(foreign, json!([[], 0]));
+    })
+    .await;
+}
+
+fn whole() -> Entries {
+    Entries {
+        place: true,
+        object: true,
+        channel: true,
+        data: true,
+        arms: Vec::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_timeline_brings_the_objects_behind_its_entries() {
+    each_shop(|s| async move {
+        stocked(&s).await;
+        let dialect = s.store.dialect();
+        let lit = |v: Value| literal(dialect, &v, 0);
+        // An order, what befell it, a product, one that is gone, and what no arm reads.
+        for (n, kind, object) in [
+            (1, "order", 101),
+            (2, "order.told", 102),
+            (3, "product", 11),
+            (4, "order", 999),
+            (5, "other", 101),
+        ] {
+            s.execute(insert(
+                "timeline_entry",
+                &[
+                    ("org_id".into(), lit(Value::Id(ObjectId(s.org.0)))),
+                    ("id".into(), lit(Value::Id(id(n)))),
+                    ("customer_id".into(), lit(Value::Id(id(1)))),
+                    ("at".into(), lit(at(1_780_000_000 + i64::from(n)))),
+                    ("kind".into(), lit(text(kind))),
+                    ("klass".into(), lit(text(kind))),
+                    ("object_id".into(), lit(Value::Id(id(object)))),
+                    ("conversation_id".into(), lit(Value::Id(id(101)))),
+                ],
+            ))
+            .await;
+        }
+        let arm = |kind: &str, klass: &Arc<Klass>, of, outputs| EntryArm {
+            kind: kind.into(),
+            klass: klass.clone(),
+            of,
+            outputs,
+        };
+        let customer = Output::One {
+            end: end(&s.order, "customer"),
+            klass: s.customer.clone(),
+            outputs: vec![value(&s.customer, "name")],
+        };
+        let number = || value(&s.order, "number");
+        let page = TimelinePage {
+            kinds: None,
+            channels: None,
+            since: None,
+            until: None,
+            window: Window {
+                limit: constant(10),
+                backward: false,
+                after: None,
+                before: None,
+            },
+            entries: Some(Entries {
+                arms: vec![
+                    arm("order", &s.order, EntryOf::Object, vec![number(), customer]),
+                    arm("order.told", &s.order, EntryOf::Conversation, vec![number()]),
+                    arm("product", &s.product, EntryOf::Object, vec![value(&s.product, "name")]),
+                ],
+                ..Entries::default()
+            }),
+            total: false,
+        };
+        let without = TimelinePage {
+            entries: None,
+            total: true,
+            ..page.clone()
+        };
+        let read = |key, page: TimelinePage| Read::One {
+            klass: s.customer.clone(),
+            key: Key::Id(Operand::Const(Value::Id(id(key)))),
+            deleted: false,
+            outputs: vec![Output::Timeline(Box::new(page))],
+        };
+        let entry = |kind: &str, row: Json| json!([null, kind, null, null, null, row, null]);
+        assert_eq!(
+            s.read(&read(1, page.clone()), &[]).await,
+            json!([[
+                [
+                    entry("other", Json::Null),
+                    entry("order", Json::Null),
+                    entry("product", json!(["Green Tea"])),
+                    entry("order.told", json!(["A101"])),
+                    entry("order", json!(["A101", ["Ann"]])),
+                ],
+                null
+            ]])
+        );
+        assert_eq!(s.read(&read(2, page), &[]).await, json!([[[], null]]));
+        assert_eq!(s.read(&read(1, without), &[]).await, json!([[null, 5]]));
     })
     .await;
 }

@@ -5,7 +5,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::*;
 use crate::klass::filter::{ContactKind, Quantifier};
-use crate::klass::query::{Key, TimelinePage};
+use crate::klass::query::{Entries, EntryArm, EntryOf, Key, TimelinePage};
 use crate::store::driver::sqlite_functions;
 use crate::store::sql::bind;
 
@@ -292,7 +292,6 @@ async fn indexes_serve_the_obvious_shapes() {
         let plan = s.plan(&by_id(o).filter(related).read(), std::slice::from_ref(&i)).await;
         assert!(!plan.contains("Seq Scan"), "{plan}");
         let timeline = TimelinePage {
-            customer: Operand::Arg(0),
             kinds: None,
             channels: None,
             since: None,
@@ -306,10 +305,31 @@ async fn indexes_serve_the_obvious_shapes() {
                 }),
                 before: None,
             },
+            entries: Some(Entries {
+                place: true,
+                arms: vec![EntryArm {
+                    kind: "order".into(),
+                    klass: s.order.clone(),
+                    of: EntryOf::Object,
+                    outputs: vec![value(&s.order, "number")],
+                }],
+                ..Entries::default()
+            }),
             total: false,
         };
-        s.by_index("a timeline", Read::Timeline(timeline), &[i, t], &["timeline_entry_customer_idx"])
-            .await;
+        let alone = Read::Timeline {
+            customer: Operand::Arg(0),
+            page: timeline.clone(),
+        };
+        let indexes = ["timeline_entry_customer_idx"];
+        s.by_index("a timeline", alone, &[i.clone(), t.clone()], &indexes).await;
+        let of_customer = Read::One {
+            klass: s.customer.clone(),
+            key: Key::Id(Operand::Arg(0)),
+            deleted: false,
+            outputs: vec![Output::Timeline(Box::new(timeline))],
+        };
+        s.by_index("a customer's timeline", of_customer, &[i, t], &indexes).await;
     })
     .await;
 }
