@@ -220,7 +220,7 @@ impl WritableDefinition {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RelationshipDefinition {
-    /// The far klass, or several (polymorphic), by name.
+    /// The far klass, or several (polymorphic), by name. In a standard definition `*`: every klass that the org defines.
     pub to: Vec<String>,
     /// How many far objects one has.
     pub kind: Cardinality,

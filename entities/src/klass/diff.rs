@@ -273,6 +273,10 @@ impl Differ {
         let both = |k: fn(Arc<Relationship>, Arc<Relationship>) -> ChangeKind| k(old.clone(), new.clone());
         let (before, after) = (ends(old_registry, old), ends(new_registry, new));
         for side in [Side::From, Side::To] {
+            if new.open && side == Side::To {
+                self.open_ends(&before, &after);
+                continue;
+            }
             let of = |ends: &[Arc<End>]| ends.iter().find(|e| e.side == side).map(|e| (e.legal.clone(), e.aliases.clone()));
             if let (Some((was, old_aliases)), Some((is, aliases))) = (of(&before), of(&after)) {
                 if was != is {
@@ -309,7 +313,8 @@ impl Differ {
             let what = format!("The links of `{}` are kept in another place.", new.name);
             self.push(&path, Class::Breaking, what, both(ChangeKind::RelationshipMoved));
         }
-        if old.to != new.to {
+        // What leads to every klass follows them; that is said with the klass.
+        if old.to != new.to && !(old.open && new.open) {
             let gone = old.to.iter().any(|t| !new.to.contains(t));
             let class = if gone || old.to.len() == 1 {
                 Class::Breaking
@@ -375,9 +380,24 @@ impl Differ {
                     .collect::<Vec<_>>(),
             )
         };
-        if descriptions(old, &before) != descriptions(new, &after) && old.to == new.to {
+        if descriptions(old, &before) != descriptions(new, &after) && old.to == new.to && !new.open {
             let what = format!("Description or deprecation of `{}` changes.", new.name);
             self.push(&path, Class::Safe, what, ChangeKind::RelationshipDescribed(new.clone()));
+        }
+    }
+
+    /// The other ends of a relationship that leads to every klass: one gives way to what a klass has of that name itself.
+    fn open_ends(&mut self, before: &[Arc<End>], after: &[Arc<End>]) {
+        for end in after.iter().filter(|e| e.side == Side::To) {
+            let was = before.iter().find(|e| e.side == Side::To && e.klass == end.klass);
+            if let Some(was) = was.filter(|was| was.legal != end.legal) {
+                let what = format!(
+                    "The other end of `{}.{}` is called `{}` here instead of `{}`: it gives way to what the klass has of that name itself.",
+                    end.relationship.klass, end.relationship.name, end.legal, was.legal
+                );
+                let kind = ChangeKind::RelationshipRenamed(was.relationship.clone(), end.relationship.clone());
+                self.push(&[&end.klass, "relationships", &end.legal], Class::Breaking, what, kind);
+            }
         }
     }
 }

@@ -13,6 +13,8 @@ pub struct Relationship {
     pub name: String,
     /// Klasses on the far side; more than one: polymorphic.
     pub to: Vec<String>,
+    /// Leads to every klass that the org defines, however many there are: polymorphic from the first on (only standard definitions, `to = "*"`).
+    pub open: bool,
     /// How many the declaring side has.
     pub cardinality: Cardinality,
     /// How many of the declaring klass one far object may have (`One`: one-to-one or many-to-one seen from there).
@@ -108,6 +110,14 @@ pub enum Side {
 impl End {
     /// Reaches objects of several klasses.
     pub fn is_polymorphic(&self) -> bool {
-        self.to.len() > 1
+        self.to.len() > 1 || (self.relationship.open && self.side == Side::From)
+    }
+
+    /// The one klass that it reaches; `None` if it may be one of several.
+    pub fn only(&self) -> Option<&str> {
+        match self.to.as_slice() {
+            [only] if !self.is_polymorphic() => Some(only),
+            _ => None,
+        }
     }
 }

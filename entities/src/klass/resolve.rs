@@ -50,8 +50,15 @@ pub fn resolve(org: OrgId, slug: &str, version: u64, stored: &[Stored]) -> Resul
         klasses.push(klass);
     }
     let mut relationships = Vec::new();
-    for source in &sources {
-        for (name, written) in &source.stored.written.relationships {
+    // those that lead to every klass come last: their other ends give way to what a klass has itself
+    for (source, open) in sources.iter().map(|s| (s, false)).chain(sources.iter().map(|s| (s, true))) {
+        for (name, written) in source
+            .stored
+            .written
+            .relationships
+            .iter()
+            .filter(|(_, r)| settle::is_open(r) == open)
+        {
             let Some(settled) = source.stored.settled.relationships.get(name) else {
                 continue; // cannot be: both are written together
             };
@@ -370,7 +377,14 @@ fn relationship(
     }
     // the klass whose table holds the column, what it points to, and how one and the other end are called
     let holder = if flipped { written.to[0].clone() } else { declaring.clone() };
-    let to = if flipped { vec![declaring.clone()] } else { written.to.clone() };
+    let open = settle::is_open(written);
+    let to = if open {
+        klasses.iter().filter(|k| !k.standard).map(|k| k.name.clone()).collect()
+    } else if flipped {
+        vec![declaring.clone()]
+    } else {
+        written.to.clone()
+    };
     let holder_is_standard = klasses.iter().any(|k| k.name == holder && k.standard);
     let home = if holder_is_standard && !source.standard {
         Home::Extension
@@ -387,7 +401,7 @@ fn relationship(
         }
     } else {
         Link::Column {
-            klass_column: (to.len() > 1).then(|| format!("{}_klass", settled.column.trim_end_matches("_id"))),
+            klass_column: (open || to.len() > 1).then(|| format!("{}_klass", settled.column.trim_end_matches("_id"))),
             column: settled.column.clone(),
             home,
         }
@@ -401,6 +415,7 @@ fn relationship(
         klass: holder.clone(),
         name: if flipped { settled.inverse.clone() } else { name.to_owned() },
         to: to.clone(),
+        open,
         cardinality,
         inverse_cardinality,
         required: written.required,
@@ -434,9 +449,27 @@ fn relationship(
         };
     let mut ends = vec![end(from, Side::From, &holder, to.clone(), cardinality)];
     for far in &to {
-        ends.push(end(back, Side::To, far, vec![holder.clone()], inverse_cardinality));
+        let mut end = end(back, Side::To, far, vec![holder.clone()], inverse_cardinality);
+        if open && let Some(klass) = klasses.iter().find(|k| k.name == *far) {
+            end.legal = free_end(klass, &end.legal, &settled.legal);
+        }
+        ends.push(end);
     }
     (made, ends)
+}
+
+/// What the other end of a relationship that leads to every klass is called on one of them: `notes`, or `notesAbout` where the klass
+/// has something called `notes` itself.
+fn free_end(klass: &Klass, inverse: &str, relationship: &str) -> String {
+    let taken = |name: &str| klass.property(name).is_some() || klass.end(name).is_some();
+    if !taken(inverse) {
+        return inverse.to_owned();
+    }
+    let mut tail = relationship.to_owned();
+    if let Some(head) = tail.get_mut(..1) {
+        head.make_ascii_uppercase();
+    }
+    super::name::free_name(&format!("{inverse}{tail}"), taken)
 }
 
 /// Through which column an object belongs to a customer: the to-one relationship to the klass `customer` that is called so, or the only one.

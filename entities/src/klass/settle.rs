@@ -262,6 +262,11 @@ pub fn is_flipped(relationship: &RelationshipDefinition) -> bool {
         && relationship.properties.is_empty()
 }
 
+/// Leads to every klass that the org defines.
+pub fn is_open(relationship: &RelationshipDefinition) -> bool {
+    relationship.to == ["*"]
+}
+
 /// Whether the links need a table.
 pub fn needs_table(relationship: &RelationshipDefinition) -> bool {
     relationship.kind == Cardinality::Many && !is_flipped(relationship)

@@ -41,6 +41,10 @@ pub struct Model {
     pub customer_id: Option<Uuid>,
     /// On which conversation.
     pub conversation_id: Option<Uuid>,
+    /// About which object of the org's own klasses.
+    pub about_id: Option<Uuid>,
+    /// The klass of that object.
+    pub about_klass: Option<String>,
 }
 
 /// No relations: what relates to what is in the registry.

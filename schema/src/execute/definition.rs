@@ -142,7 +142,7 @@ fn part(part: &Part) -> Json {
 fn relationship(registry: &Registry, end: &End) -> Json {
     let it = &end.relationship;
     let mut out = Fields::new();
-    out.insert("to".into(), json!(it.to));
+    out.insert("to".into(), if it.open { json!(["*"]) } else { json!(it.to) });
     put(&mut out, "kind", cardinality(it.cardinality));
     let inverse = it.to.first().and_then(|to| registry.klass(to)).and_then(|far| {
         far.ends

@@ -147,10 +147,7 @@ impl<'a> Inputs<'a> {
 
     /// What changes at an end.
     fn links(&mut self, end: &Arc<End>, ty: &TypeRef, value: &Input, path: &[String]) -> Vec<LinkChange> {
-        let klass = match end.to.as_slice() {
-            [only] => self.registry().klass(only).cloned(),
-            _ => None,
-        };
+        let klass = end.only().and_then(|only| self.registry().klass(only).cloned());
         let mut out = Vec::new();
         match value {
             // `customer: null` is the plain way to say `customer: {disconnect: true}`.
@@ -203,10 +200,7 @@ impl<'a> Inputs<'a> {
 
     /// One change at an end whose klass is known, or said by the item itself.
     pub fn link(&mut self, end: &Arc<End>, verb: &str, ty: &TypeRef, value: &Input, path: &[String], out: &mut Vec<LinkChange>) {
-        let klass = match end.to.as_slice() {
-            [only] => self.registry().klass(only).cloned(),
-            _ => None,
-        };
+        let klass = end.only().and_then(|only| self.registry().klass(only).cloned());
         self.link_change(klass.as_ref(), verb, ty, value, path, out);
     }
 

@@ -357,10 +357,7 @@ impl<'a> Compiler<'a> {
 
     /// The one klass that an end reaches; none if several.
     pub fn far_klass(&self, end: &End) -> Option<Arc<Klass>> {
-        match end.to.as_slice() {
-            [one] => self.ground.types.registry.klass(one).cloned(),
-            _ => None,
-        }
+        self.ground.types.registry.klass(end.only()?).cloned()
     }
 }
 

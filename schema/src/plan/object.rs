@@ -13,6 +13,9 @@ use super::shape::{ActorPart, Fields, From, Items, Leaf, Shape, TitlePiece};
 use crate::error::Error;
 use crate::types::model::{Meaning, ObjectType, TypeRef};
 
+/// How many rows a page is taken to have where costs are compared.
+const USUAL: u64 = 20;
+
 /// In which JSON a value stands: money and instants look different within a list or an object kind.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Stands {
@@ -93,12 +96,17 @@ impl<'a> Compiler<'a> {
         }
         let (mut arms, mut shapes) = (Vec::new(), Vec::new());
         let reached: Vec<Arc<Klass>> = reached.collect();
+        // Only one of the arms is read.
+        let mut dearest = Cost::default();
         for klass in reached {
             let (fields, its_cost, its_outputs) = self.far(&klass, &asked.beneath)?;
-            cost.add(its_cost);
+            if its_cost.tenths(&|_| USUAL) > dearest.tenths(&|_| USUAL) {
+                dearest = its_cost;
+            }
             arms.push((klass.clone(), its_outputs));
             shapes.push((klass, Arc::new(fields)));
         }
+        cost.add(dearest);
         let index = outputs.push(Output::OneOf { end: end.clone(), arms });
         Ok(Became {
             from: From::At(index),

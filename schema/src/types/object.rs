@@ -80,7 +80,7 @@ impl Builder<'_> {
                 self.link_order(klass, end, &far);
             }
         }
-        if end.is_polymorphic() && end.cardinality == Cardinality::One {
+        if end.is_polymorphic() && end.cardinality == Cardinality::One && !end.relationship.open {
             self.end_union(klass, end);
         }
         self.end_fields_named(klass, end, end)
@@ -106,6 +106,11 @@ impl Builder<'_> {
         };
         let mut fields = Vec::with_capacity(far.len());
         match (end.cardinality, far.as_slice()) {
+            // An object of any klass that the org has or will have: said by their interface, so the type stays as klasses come and go.
+            (Cardinality::One, _) if end.is_polymorphic() && end.relationship.open => {
+                let text = end.description.clone().unwrap_or_else(|| "The one object at the other end.".into());
+                fields.push(Field::new(&named.legal, t("KObject"), Meaning::One(Arc::clone(end)), text));
+            }
             (_, []) => {}
             (Cardinality::One, [only]) if !end.is_polymorphic() => {
                 fields.push(Field::new(

@@ -126,6 +126,7 @@ pub(crate) fn relate(
     let relationship = Arc::new(Relationship {
         klass: from.into(),
         name: field.into(),
+        open: false,
         to: to.iter().map(|k| (*k).to_owned()).collect(),
         cardinality,
         inverse_cardinality,

@@ -317,10 +317,12 @@ impl Unit<'_> {
                 let Some(far) = row.layout.link(end).and_then(|(slot, _)| layout::uuid_of(&row.after[slot])) else {
                     continue;
                 };
-                for name in &end.to {
-                    if let Some(klass) = self.registry.clone().klass(name) {
-                        self.load_ids(klass, &[far], Lock::Link).await?;
-                    }
+                let there = match row.layout.link(end).and_then(|(_, klass)| klass).map(|slot| &row.after[slot]) {
+                    Some(Value::String(name)) => Some(name.clone()),
+                    _ => end.to.first().cloned(),
+                };
+                if let Some(klass) = there.and_then(|name| self.registry.klass(&name).cloned()) {
+                    self.load_ids(&klass, &[far], Lock::Link).await?;
                 }
                 if let Some(other) = self.rows.get(&far)
                     && !other.is_live()

@@ -166,26 +166,62 @@ impl Unit<'_> {
                 }
             }
         }
+        self.fill_from_about().await?;
         self.follow_customer().await
     }
 
-    /// When a conversation goes to another customer (or gets its first), its messages and notes that were of the first go with it.
-    async fn follow_customer(&mut self) -> Result<(), StoreError> {
-        for id in self.standard_rows("conversation") {
+    /// A note that has no customer otherwise has that of the object which it is about.
+    async fn fill_from_about(&mut self) -> Result<(), StoreError> {
+        let mut about: BTreeMap<String, Vec<(Uuid, Uuid)>> = BTreeMap::new();
+        for id in self.standard_rows("note") {
             let row = &self.rows[&id];
-            let Some(before) = row.before.as_ref().filter(|_| row.touched) else {
-                continue;
-            };
-            let (old, new) = (row.layout.uuid(before, "customer_id"), row.layout.uuid(&row.after, "customer_id"));
-            if old == new {
-                continue;
+            if row.touched
+                && row.lock >= Lock::Change
+                && row.layout.uuid(&row.after, "customer_id").is_none()
+                && let Some(far) = row.layout.uuid(&row.after, "about_id")
+                && let Some(Value::String(klass)) = row.layout.slot("about_klass").map(|slot| &row.after[slot])
+            {
+                about.entry(klass.clone()).or_default().push((id, far));
             }
+        }
+        let registry = self.registry.clone();
+        for (klass, notes) in about {
+            let Some(klass) = registry.klass(&klass) else { continue };
+            let far: Vec<Uuid> = notes.iter().map(|(_, far)| *far).collect();
+            self.load_ids(klass, &far, Lock::Link).await?;
+            for (note, far) in notes {
+                if let Some(customer) = self.rows.get(&far).and_then(|row| row.customer()) {
+                    let row = self.change(note)?;
+                    let layout = row.layout.clone();
+                    set(&layout, &mut row.after, "customer_id", layout::id_value(Some(customer)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// When a conversation goes to another customer (or gets its first), its messages and notes that were of the first go with it; so do
+    /// notes about an object of an org's own klass.
+    async fn follow_customer(&mut self) -> Result<(), StoreError> {
+        let moved: Vec<(Uuid, &str, &[&str])> = self
+            .rows
+            .values()
+            .filter(|row| row.touched && row.before.is_some() && row.customer() != row.customer_before())
+            .filter_map(|row| match (row.klass.standard, row.klass.name.as_str()) {
+                (true, "conversation") => Some((row.id, "conversation_id", ["message", "note"].as_slice())),
+                (true, _) => None,
+                (false, _) => Some((row.id, "about_id", ["note"].as_slice())),
+            })
+            .collect();
+        for (id, column, followers) in moved {
+            let row = &self.rows[&id];
+            let (old, new) = (row.customer_before(), row.customer());
             let cause = (row.event, row.cause.map_or(0, |(_, depth)| depth) + 1);
             let draft = row.draft;
             let registry = self.registry.clone();
-            for name in ["message", "note"] {
+            for name in followers {
                 let Some(klass) = registry.klass(name) else { continue };
-                let mut condition = format!("t.conversation_id = {} and t.customer_id ", parameter(self.dialect, 2));
+                let mut condition = format!("t.{column} = {} and t.customer_id ", parameter(self.dialect, 2));
                 let mut values: Vec<Bound> = vec![id.into()];
                 match old {
                     Some(old) => {
@@ -197,8 +233,7 @@ impl Unit<'_> {
                 let ids = self.load_where(klass, &condition, values, Lock::Change).await?;
                 for other in ids {
                     let row = &self.rows[&other];
-                    let same =
-                        row.layout.uuid(&row.after, "conversation_id") == Some(id) && row.layout.uuid(&row.after, "customer_id") == old;
+                    let same = row.layout.uuid(&row.after, column) == Some(id) && row.layout.uuid(&row.after, "customer_id") == old;
                     if !same {
                         continue;
                     }
