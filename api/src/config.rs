@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use klio_entities::store::StoreConfig;
 use klio_schema::limits::Limits;
+use klio_subscriptions::bus::place::Place;
 
 mod reader;
 
@@ -30,6 +31,10 @@ pub struct Config {
     pub limits: Limits,
     /// `[websocket]`
     pub websocket: WebSocket,
+    /// `[streams]`
+    pub streams: Streams,
+    /// `[redis]`
+    pub redis: Redis,
     /// `[auth]`
     pub auth: Auth,
     /// `[log]`
@@ -75,6 +80,22 @@ pub struct WebSocket {
     pub connections_limit: usize,
     pub connections_per_actor: usize,
     pub write_timeout: Duration,
+}
+
+/// Streams in responses, and polls. Meanings and units: `klio.toml`.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "each is a key of klio.toml, described there")]
+pub struct Streams {
+    pub heartbeat: Duration,
+    pub poll_wait: Duration,
+}
+
+/// News between nodes. Meanings: `klio.toml`.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "each is a key of klio.toml, described there")]
+pub struct Redis {
+    pub url: Option<Place>,
+    pub prefix: String,
 }
 
 /// Who may come in. Meanings and units: `klio.toml`.

@@ -12,6 +12,8 @@ use klio_entities::store::{Store, StoreError};
 use klio_schema::catalog::Catalog;
 use klio_schema::execute::Gateway;
 use klio_schema::limits::Limits;
+use klio_subscriptions::bus::redis::Redis;
+use klio_subscriptions::bus::{Bus, InProcess};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +31,7 @@ pub mod metrics;
 pub mod params;
 pub mod router;
 mod server;
+pub mod stream;
 pub mod ws;
 
 pub use config::Config;
@@ -48,8 +51,10 @@ pub struct App {
     pub auth: Arc<auth::Auth>,
     /// Its numbers.
     pub metrics: metrics::Metrics,
-    /// Its sockets.
-    pub sockets: Arc<ws::Sockets>,
+    /// Its connections that stay open: sockets and streams.
+    pub places: Arc<stream::places::Places>,
+    /// Event streams that were reserved (single connection mode).
+    pub reservations: Arc<http::reserved::Reservations>,
     /// Told when it is to end.
     drain: CancellationToken,
     /// Connections of both kinds.
@@ -171,7 +176,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 pub async fn start_with(config: Config, store: Store) -> Result<Running, StartError> {
     let auth = Arc::new(auth::Auth::new(store.clone(), &config.auth).map_err(StartError::Setting)?);
     let metrics = metrics::Metrics::new().map_err(|error| StartError::Setting(error.to_string()))?;
-    let gateway = gateway(&store, config.limits.clone());
+    let bus: Arc<dyn Bus> = match &config.redis.url {
+        Some(place) => Arc::new(Redis::new(store.clone(), place.clone(), &config.redis.prefix)),
+        None => Arc::new(InProcess::new(store.clone())),
+    };
+    let gateway = gateway_with(&store, config.limits.clone(), bus.clone());
     let listen = config.http.listen;
     let listener = TcpListener::bind(listen)
         .await
@@ -183,12 +192,13 @@ pub async fn start_with(config: Config, store: Store) -> Result<Running, StartEr
         gateway,
         auth,
         metrics,
-        sockets: Arc::default(),
+        places: Arc::default(),
+        reservations: Arc::default(),
         drain: CancellationToken::new(),
         tasks: TaskTracker::new(),
     });
     // Not among the tasks: they end with the drain.
-    let checking = tokio::spawn(app.auth.clone().run(app.drain.clone()));
+    let checking = tokio::spawn(app.auth.clone().run(bus.heard(), app.drain.clone()));
     let cleaning = tokio::spawn(clean(app.clone()));
     let serving = tokio::spawn({
         let (router, app) = (router::router(app.clone()), app.clone());
@@ -223,6 +233,11 @@ async fn clean(app: Arc<App>) {
 
 /// The gateway over a store.
 pub(crate) fn gateway(store: &Store, limits: Limits) -> Gateway {
+    gateway_with(store, limits, Arc::new(InProcess::new(store.clone())))
+}
+
+/// The gateway over a store, one of several nodes.
+fn gateway_with(store: &Store, limits: Limits, bus: Arc<dyn Bus>) -> Gateway {
     let catalog = Catalog::new(Arc::new(store.clone()), Default::default());
-    Gateway::new(store.clone(), Arc::new(catalog), limits)
+    Gateway::with_bus(store.clone(), Arc::new(catalog), limits, bus)
 }

@@ -27,8 +27,16 @@ pub struct Metrics {
     pub sockets: IntGauge,
     /// Sockets closed, by close code (0: the connection ended without one).
     pub sockets_closed: IntCounterVec,
-    /// Operations under way on sockets: mostly subscriptions.
+    /// Operations under way on sockets and streams: mostly subscriptions.
     pub operations: IntGauge,
+    /// Streams in responses that are open, and polls that wait, by way.
+    pub streams: IntGaugeVec,
+    /// Streams that ended, by way and why.
+    pub streams_closed: IntCounterVec,
+    /// Messages that went out by streams and polls, by way.
+    pub stream_messages: IntCounterVec,
+    bus: IntGauge,
+    bus_news: IntCounterVec,
     /// Hubs: streams of the log that someone listens to.
     hubs: IntGauge,
     log_events: IntCounter,
@@ -90,7 +98,33 @@ impl Metrics {
             )?,
             operations: IntGauge::new(
                 "klio_socket_operations",
-                "Operations under way on WebSocket connections: subscriptions, mostly.",
+                "Operations under way on WebSocket connections and streams: subscriptions, mostly.",
+            )?,
+            streams: IntGaugeVec::new(
+                Opts::new(
+                    "klio_streams",
+                    "Responses that stream, by way: events, events_single, multipart; and polls that wait.",
+                ),
+                &["way"],
+            )?,
+            streams_closed: IntCounterVec::new(
+                Opts::new(
+                    "klio_streams_closed_total",
+                    "Streams that ended, by way and why: complete, client, expired, revoked, drain.",
+                ),
+                &["way", "why"],
+            )?,
+            stream_messages: IntCounterVec::new(
+                Opts::new("klio_stream_messages_total", "Messages that went out by streams and polls, by way."),
+                &["way"],
+            )?,
+            bus: IntGauge::new("klio_bus_up", "Whether other nodes are heard (1), or the bus is away (0).")?,
+            bus_news: IntCounterVec::new(
+                Opts::new(
+                    "klio_bus_news_total",
+                    "Pieces of news by what became of them: sent, heard (from other nodes), lost; and connections made.",
+                ),
+                &["what"],
             )?,
             hubs: IntGauge::new("klio_hubs", "Streams of the log that subscriptions on this node listen to.")?,
             log_events: IntCounter::new("klio_log_events_total", "Events that hubs read from the log.")?,
@@ -118,7 +152,7 @@ impl Metrics {
         };
         let info = IntGauge::with_opts(Opts::new("klio_info", "The version that runs.").const_label("version", env!("CARGO_PKG_VERSION")))?;
         info.set(1);
-        let all: [Box<dyn prometheus::core::Collector>; 21] = [
+        let all: [Box<dyn prometheus::core::Collector>; 26] = [
             Box::new(info),
             Box::new(metrics.requests.clone()),
             Box::new(metrics.seconds.clone()),
@@ -130,6 +164,11 @@ impl Metrics {
             Box::new(metrics.sockets.clone()),
             Box::new(metrics.sockets_closed.clone()),
             Box::new(metrics.operations.clone()),
+            Box::new(metrics.streams.clone()),
+            Box::new(metrics.streams_closed.clone()),
+            Box::new(metrics.stream_messages.clone()),
+            Box::new(metrics.bus.clone()),
+            Box::new(metrics.bus_news.clone()),
             Box::new(metrics.hubs.clone()),
             Box::new(metrics.log_events.clone()),
             Box::new(metrics.log_delay.clone()),
@@ -151,11 +190,20 @@ impl Metrics {
     pub fn request(&self, path: &str, method: &Method, status: StatusCode, took: Duration) {
         // What a client makes up is one label, or each made-up path would be a series of its own.
         let route = match path {
-            "/" | "/graphql" | "/schema.graphql" | "/health/live" | "/health/ready" | "/metrics" => path,
+            "/" | "/graphql" | "/graphql/poll" | "/schema.graphql" | "/health/live" | "/health/ready" | "/metrics" => path,
             _ if path.starts_with("/explorer/") => "/explorer",
             _ => "other",
         };
-        let method = if [Method::GET, Method::POST, Method::OPTIONS, Method::HEAD].contains(method) {
+        let method = if [
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::DELETE,
+            Method::OPTIONS,
+            Method::HEAD,
+        ]
+        .contains(method)
+        {
             method.as_str()
         } else {
             "other"
@@ -193,6 +241,18 @@ impl Metrics {
     /// Takes in what others count: the gateway, the database's pool, the system.
     pub fn look(&self, gateway: &Gateway) {
         self.hubs.set(whole(gateway.live.hubs()));
+        let bus = gateway.live.bus();
+        self.bus.set(i64::from(bus.away().is_none()));
+        let told = bus.told();
+        for (what, count) in [
+            ("sent", told.sent),
+            ("heard", told.heard),
+            ("lost", told.lost),
+            ("connected", told.connected),
+        ] {
+            let counter = self.bus_news.with_label_values(&[what]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
         let (events, delay) = gateway.live.delays();
         self.log_events.inc_by(events.saturating_sub(self.log_events.get()));
         self.log_delay.inc_by((delay.as_secs_f64() - self.log_delay.get()).max(0.0));
@@ -295,8 +355,12 @@ mod tests {
         }
         metrics.plans.with_label_values(&["kept"]).inc();
         metrics.sockets_closed.with_label_values(&["0"]).inc();
+        metrics.streams.with_label_values(&["poll"]).inc();
+        metrics.streams_closed.with_label_values(&["events", "client"]).inc();
+        metrics.stream_messages.with_label_values(&["poll"]).inc();
+        metrics.bus_news.with_label_values(&["sent"]).inc();
         let families = metrics.registry.gather();
-        assert_eq!(families.len(), 21);
+        assert_eq!(families.len(), 26);
         for family in families {
             assert!(
                 page.contains(&format!("`{}`", family.name())),

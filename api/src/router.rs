@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use axum::{Router, middleware};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
@@ -12,13 +12,15 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::App;
 use crate::http::answer::Problem;
 use crate::http::negotiate::Media;
-use crate::http::{explorer, graphql, health, schema, trace};
+use crate::http::{explorer, graphql, health, poll, reserved, schema, streams, trace};
 
 /// Everything that can be asked for over HTTP.
 pub fn router(app: Arc<App>) -> Router {
     let mut router = Router::new()
-        // One endpoint: POST and GET by the GraphQL-over-HTTP specification, sockets by upgrade.
+        // One endpoint: POST and GET by the GraphQL-over-HTTP specification, sockets by upgrade, streams by the header Accept.
         .route("/graphql", any(graphql::handle))
+        // Subscriptions in single answers, where proxies let nothing else through.
+        .route("/graphql/poll", post(poll::handle))
         // The caller's schema as SDL.
         .route("/schema.graphql", get(schema::sdl))
         // For those who watch: no credentials.
@@ -39,7 +41,8 @@ pub fn router(app: Arc<App>) -> Router {
         let above = u16::try_from(app.config.http.compress_above).unwrap_or(u16::MAX);
         let worth = SizeAbove::new(above.into())
             .and(NotForContentType::IMAGES)
-            .and(NotForContentType::SSE);
+            .and(NotForContentType::SSE)
+            .and(NotForContentType::const_new("multipart/mixed"));
         router = router.layer(CompressionLayer::new().gzip(true).compress_when(worth));
     }
     if let Some(cors) = cors(&app.config.http.cors_origins) {
@@ -61,12 +64,19 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
         // Settings hold only origins, which are visible ASCII.
         AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
     };
-    let headers = [header::AUTHORIZATION, header::CONTENT_TYPE, header::ACCEPT, trace::REQUEST_ID];
+    let headers = [
+        header::AUTHORIZATION,
+        header::CONTENT_TYPE,
+        header::ACCEPT,
+        trace::REQUEST_ID,
+        streams::LAST_EVENT_ID,
+        reserved::TOKEN,
+    ];
     let shown = [trace::REQUEST_ID, HeaderName::from_static("retry-after")];
     Some(
         CorsLayer::new()
             .allow_origin(allowed)
-            .allow_methods([Method::GET, Method::POST])
+            .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
             .allow_headers(headers)
             .expose_headers(shown)
             .max_age(std::time::Duration::from_secs(3_600)),

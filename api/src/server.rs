@@ -1,13 +1,18 @@
 //! Accepting connections, and ending them in good order.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::App;
@@ -43,12 +48,13 @@ pub async fn serve(listener: TcpListener, router: Router, app: Arc<App>) {
         };
         let (router, builder) = (router.clone(), builder.clone());
         let (drain, cut) = (app.drain.clone(), cut.clone());
-        app.tasks.spawn(connection(stream, router, builder, wait, drain, cut));
+        let patience = app.config.websocket.write_timeout;
+        app.tasks.spawn(connection(stream, router, builder, (wait, patience), drain, cut));
     }
     drop(listener);
     app.tasks.close();
     tracing::info!(
-        sockets = app.sockets.open(),
+        connections = app.places.open(),
         "closing: no new connections, waiting for what is under way"
     );
     let limit = app.config.http.drain_timeout;
@@ -64,7 +70,7 @@ async fn connection(
     stream: TcpStream,
     router: Router,
     builder: Arc<auto::Builder<TokioExecutor>>,
-    wait: Duration,
+    (wait, patience): (Duration, Duration),
     drain: CancellationToken,
     cut: CancellationToken,
 ) {
@@ -74,6 +80,11 @@ async fn connection(
         begun = tokio::time::timeout(wait, begins(&stream)) => if !matches!(begun, Ok(true)) { return },
         () = drain.cancelled() => return,
     }
+    let stream = Patient {
+        stream,
+        patience,
+        stuck: None,
+    };
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(connection);
     let mut draining = false;
@@ -103,5 +114,58 @@ async fn begins(stream: &TcpStream) -> bool {
             Ok(n) if n < PREFACE.len() && PREFACE.starts_with(&first[..n]) => tokio::time::sleep(Duration::from_millis(5)).await,
             Ok(_) => return true,
         }
+    }
+}
+
+/// A connection whose client must take something now and then: one that takes no byte for too long is broken off, so that a response
+/// without end cannot be held for ever.
+struct Patient {
+    stream: TcpStream,
+    patience: Duration,
+    /// Since the client took nothing.
+    stuck: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    fn waited<T>(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if wrote.is_ready() {
+            self.stuck = None;
+            return wrote;
+        }
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.patience)));
+        match stuck.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.waited(cx, wrote)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, pieces: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
+        self.waited(cx, wrote)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

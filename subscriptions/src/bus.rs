@@ -1,8 +1,11 @@
-//! What carries news between nodes: hints that a stream grew (never what it grew by), and beats of presence. News may be lost,
-//! doubled or late; none does harm: hubs read the log, and presence is told again and again.
+//! What carries news between nodes: hints that a stream grew (never what it grew by), beats of presence, and withdrawals of tokens.
+//! News may be lost, doubled or late; none does harm: hubs read the log, presence is told again and again, and tokens are looked up
+//! anew all the time.
 //!
-//! A bus over a server (Redis) sends on what [`Store::hints`] says of this node's commits and what [`Bus::beat`] is given, and
+//! A bus over a server ([`redis`]) sends on what [`Store::hints`] says of this node's commits and what [`Bus::beat`] is given, and
 //! brings what all nodes said, this one included.
+
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -13,8 +16,11 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
-/// How many beats a listener may lag behind before it loses some (they come again).
-const BEATS_KEPT: usize = 1_024;
+pub mod place;
+pub mod redis;
+
+/// How many beats and withdrawals a listener may lag behind before it loses some.
+const SAID_KEPT: usize = 1_024;
 
 /// What a bus brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +29,42 @@ pub enum Heard {
     Hint(Hint),
     /// Somebody is there, on this node or another.
     Beat(Beat),
+    /// A token was withdrawn, or may less than before.
+    Withdrawn(Uuid),
     /// Some news was lost: look everywhere.
     Lost,
+}
+
+/// A bus is away: this node hears only itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Away {
+    /// Since when.
+    pub since: Instant,
+    /// Why, as far as is known.
+    pub why: String,
+}
+
+impl Away {
+    /// From now on.
+    pub fn since_now(why: &str) -> Self {
+        Self {
+            since: Instant::now(),
+            why: why.to_owned(),
+        }
+    }
+}
+
+/// What a bus has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Pieces of news sent to other nodes.
+    pub sent: u64,
+    /// Pieces of news heard from other nodes.
+    pub heard: u64,
+    /// Pieces of news that could not be sent.
+    pub lost: u64,
+    /// How often a connection was made.
+    pub connected: u64,
 }
 
 /// Somebody looks at an object, or types there.
@@ -48,20 +88,42 @@ pub trait Bus: Send + Sync + 'static {
     fn heard(&self) -> BoxStream<'static, Heard>;
     /// Tells all nodes that somebody is there. Must not block; what cannot be sent is lost.
     fn beat(&self, beat: Beat);
+    /// Tells all nodes that a token was withdrawn. Must not block; what cannot be sent is lost.
+    fn withdraw(&self, token: Uuid);
+    /// That other nodes are not heard just now. Then one has to look into the log more often.
+    fn away(&self) -> Option<Away> {
+        None
+    }
+    /// What it has done so far, for metrics.
+    fn told(&self) -> Told {
+        Told::default()
+    }
+}
+
+/// News out of a channel.
+fn heard_of(receiver: broadcast::Receiver<Heard>) -> BoxStream<'static, Heard> {
+    futures_util::stream::unfold(receiver, |mut receiver| async move {
+        match receiver.recv().await {
+            Ok(heard) => Some((heard, receiver)),
+            Err(RecvError::Lagged(_)) => Some((Heard::Lost, receiver)),
+            Err(RecvError::Closed) => None,
+        }
+    })
+    .boxed()
 }
 
 /// The bus of a single node: its own news.
 #[derive(Clone, Debug)]
 pub struct InProcess {
     store: Store,
-    beats: broadcast::Sender<Beat>,
+    said: broadcast::Sender<Heard>,
 }
 
 impl InProcess {
     /// Over a store.
     pub fn new(store: Store) -> Self {
-        let beats = broadcast::Sender::new(BEATS_KEPT);
-        Self { store, beats }
+        let said = broadcast::Sender::new(SAID_KEPT);
+        Self { store, said }
     }
 }
 
@@ -74,20 +136,15 @@ impl Bus for InProcess {
                 Err(RecvError::Closed) => None,
             }
         });
-        let beats = futures_util::stream::unfold(self.beats.subscribe(), |mut receiver| async move {
-            loop {
-                match receiver.recv().await {
-                    Ok(beat) => return Some((Heard::Beat(beat), receiver)),
-                    Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return None,
-                }
-            }
-        });
-        futures_util::stream::select(hints, beats).boxed()
+        futures_util::stream::select(hints, heard_of(self.said.subscribe())).boxed()
     }
 
     fn beat(&self, beat: Beat) {
         // No one listens: fine.
-        let _ = self.beats.send(beat);
+        let _ = self.said.send(Heard::Beat(beat));
+    }
+
+    fn withdraw(&self, token: Uuid) {
+        let _ = self.said.send(Heard::Withdrawn(token));
     }
 }

@@ -1,7 +1,8 @@
 //! The log as it grows: on each node one hub for each stream that is followed and one for each org's feed, which reads it once for
 //! all its subscribers.
 //!
-//! A hub reads when a hint says so, and once a second when a sweep finds that a head has moved without one. Each event goes to those
+//! A hub reads when a hint says so, and once a second (more often while the bus is away) when a sweep finds that a head has moved
+//! without one. Each event goes to those
 //! whom it concerns ([`crate::route`]). What a subscriber has not taken yet waits in a short queue; when that is full it is dropped,
 //! and the subscriber reads the log at its own pace until it may join again where the hub's ring is complete from its place on.
 //! So memory is bounded, a slow reader costs no one else anything, and nothing is lost or told twice.
@@ -28,8 +29,10 @@ mod subscriber;
 use hub::{Delays, Held, Hub, Which};
 pub use subscriber::Subscriber;
 
-/// How often the heads of all streams that have subscribers are compared.
+/// How often the heads of all streams that have subscribers are compared …
 const SWEEP: Duration = Duration::from_secs(1);
+/// … and how often while the bus is away, so that nothing else tells of other nodes' commits.
+const SWEEP_ALONE: Duration = Duration::from_millis(200);
 /// Events of one read of the log.
 const PAGE: usize = 256;
 /// First and longest pause before the log is read again after an error, or for a transaction that the feed does not show yet.
@@ -101,6 +104,11 @@ impl Lives {
         )
     }
 
+    /// What carries news between nodes.
+    pub fn bus(&self) -> &Arc<dyn Bus> {
+        &self.0.bus
+    }
+
     /// How many hubs there are: streams and feeds with subscribers.
     pub fn hubs(&self) -> usize {
         lock(&self.0.hubs).len()
@@ -165,6 +173,8 @@ async fn listen(shared: Weak<Shared>, mut heard: BoxStream<'static, Heard>) {
         let Some(shared) = shared.upgrade() else { return };
         match heard {
             Heard::Beat(beat) => shared.presences.heard(beat),
+            // Who comes in, and may stay, is not for hubs.
+            Heard::Withdrawn(_) => {}
             Heard::Lost => lock(&shared.hubs).values().for_each(|hub| {
                 hub.ask();
             }),
@@ -188,17 +198,27 @@ async fn listen(shared: Weak<Shared>, mut heard: BoxStream<'static, Heard>) {
 
 /// The safety net: wakes hubs whose head has moved without a hint, and lets go of those that no one needs.
 async fn sweep(shared: Weak<Shared>) {
-    let mut tick = tokio::time::interval(SWEEP);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut whole = tokio::time::Instant::now();
     loop {
-        tick.tick().await;
+        let Some(strong) = shared.upgrade() else { return };
+        let alone = strong.bus.away().is_some();
+        drop(strong);
+        tokio::time::sleep(if alone { SWEEP_ALONE } else { SWEEP }).await;
         let Some(shared) = shared.upgrade() else { return };
-        shared.presences.sweep();
+        // Between two whole sweeps only what may have grown is looked for.
+        let is_whole = whole.elapsed() >= SWEEP - SWEEP_ALONE / 2;
+        if is_whole {
+            whole = tokio::time::Instant::now();
+            shared.presences.sweep();
+        }
         let mut streams: HashMap<OrgId, HashMap<String, Arc<Hub>>> = HashMap::new();
         {
             let mut hubs = lock(&shared.hubs);
             // Under the lock under which a subscriber is added, so none is lost.
             hubs.retain(|_, hub| {
+                if !is_whole {
+                    return true;
+                }
                 let used = hub.subscribers.load(Ordering::SeqCst) > 0;
                 let idle = if used { 0 } else { hub.idle.load(Ordering::SeqCst) + 1 };
                 hub.idle.store(idle, Ordering::SeqCst);
@@ -233,7 +253,7 @@ async fn sweep(shared: Weak<Shared>) {
                 }
             }
         }
-        if let Err(error) = shared.store.refresh_identity().await {
+        if is_whole && let Err(error) = shared.store.refresh_identity().await {
             tracing::debug!(%error, "the log's identity could not be read");
         }
     }

@@ -168,6 +168,7 @@ mod tests {
             futures_util::stream::pending().boxed()
         }
         fn beat(&self, _: Beat) {}
+        fn withdraw(&self, _: Uuid) {}
     }
 
     fn beat(of: u128, actor: &str, typing: bool, millis: u32) -> Beat {

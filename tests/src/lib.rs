@@ -10,8 +10,10 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 pub mod cases;
+pub mod listen;
 pub mod node;
 pub mod normal;
+pub mod redis;
 
 /// Which database the product runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +103,11 @@ impl Product {
         self.running = Some(running);
     }
 
+    /// Another node on the same database, with the same settings.
+    pub async fn another_node(&self) -> Running {
+        serve(&self.database, &self.sets).await
+    }
+
     /// What runs.
     pub fn running(&self) -> &Running {
         self.running.as_ref().expect("it runs between start and drop")
@@ -114,6 +121,13 @@ impl Product {
     /// Makes a token.
     pub async fn token_of(&self, org: &str, role: &str) -> String {
         klio_api::auth::issue(&self.running().app.store, org, role, "test")
+            .await
+            .expect("a new token")
+    }
+
+    /// Makes a token of a name.
+    pub async fn token_of_named(&self, org: &str, role: &str, name: &str) -> String {
+        klio_api::auth::issue(&self.running().app.store, org, role, name)
             .await
             .expect("a new token")
     }

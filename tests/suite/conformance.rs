@@ -1,11 +1,15 @@
-//! Judged by others: GraphQL over HTTP by npm `graphql-http`, the socket by npm `graphql-ws`, execution and validation by npm
-//! `graphql`, each against the running product.
+//! Judged by others: GraphQL over HTTP by npm `graphql-http`, the socket by npm `graphql-ws`, event streams by npm `graphql-sse`,
+//! multipart subscriptions (and the socket) by npm `@apollo/client`, execution and validation by npm `graphql`, each against the
+//! running product.
 
 use klio_tests::{Backend, Product, node};
 use serde_json::json;
 
 async fn judged(script: &str, backend: Backend, prepare: impl AsyncFnOnce(&Product), args: &[&str]) {
-    let Some(product) = Product::start(backend).await else { return };
+    // Signs of life are waited for.
+    let Some(product) = Product::start_with(backend, &["streams.heartbeat=2s"]).await else {
+        return;
+    };
     prepare(&product).await;
     let mut all = vec![product.url.as_str(), product.token.as_str()];
     all.extend_from_slice(args);
@@ -29,6 +33,26 @@ async fn graphql_transport_ws_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn graphql_transport_ws_postgres() {
     judged("ws.mjs", Backend::Postgres, async |_| {}, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn graphql_sse_sqlite() {
+    judged("sse.mjs", Backend::Sqlite, async |_| {}, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn graphql_sse_postgres() {
+    judged("sse.mjs", Backend::Postgres, async |_| {}, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apollo_client_sqlite() {
+    judged("apollo.mjs", Backend::Sqlite, async |_| {}, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apollo_client_postgres() {
+    judged("apollo.mjs", Backend::Postgres, async |_| {}, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

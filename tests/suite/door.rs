@@ -178,7 +178,7 @@ async fn what_a_request_may_be() {
     assert_eq!(status, 400, "a parameter given twice");
 
     let request = reqwest::Client::new()
-        .put(format!("{}/graphql", product.url))
+        .patch(format!("{}/graphql", product.url))
         .bearer_auth(&product.token);
     let (status, headers, _) = told(request).await;
     assert_eq!((status, headers["allow"].to_str().ok()), (405, Some("GET, POST")));

@@ -117,7 +117,7 @@ async fn who_may_open_a_socket_and_how_many() {
             Err(error) => panic!("{origin:?}: {error}"),
         }
         until("the place is free again", async || {
-            (product.running().app.sockets.open() == 0).then_some(())
+            (product.running().app.places.open() == 0).then_some(())
         })
         .await;
     }
@@ -128,7 +128,7 @@ async fn who_may_open_a_socket_and_how_many() {
     assert_eq!(hear(&mut third).await, Err(1013), "a third of the same actor");
     drop(third);
     until("the place is free again", async || {
-        (product.running().app.sockets.open() == 2).then_some(())
+        (product.running().app.places.open() == 2).then_some(())
     })
     .await;
     let other = product.token_of("acme", "reader").await;
@@ -141,10 +141,7 @@ async fn who_may_open_a_socket_and_how_many() {
         _ => panic!("a fourth socket"),
     }
     drop(first);
-    until("a place is free", async || {
-        (product.running().app.sockets.open() == 2).then_some(())
-    })
-    .await;
+    until("a place is free", async || (product.running().app.places.open() == 2).then_some(())).await;
     let _again = acked(&product, &product.token).await;
 }
 
@@ -185,7 +182,7 @@ async fn a_client_that_takes_nothing_holds_up_nobody() {
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     until("the one that takes nothing is cut off", async || {
-        (product.running().app.sockets.open() == 1).then_some(())
+        (product.running().app.places.open() == 1).then_some(())
     })
     .await;
     drop(slow);

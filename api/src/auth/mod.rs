@@ -5,10 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use klio_entities::klass::actor::ActorKind;
-use klio_entities::klass::{Actor, Fault, OrgId};
+use klio_entities::klass::{Actor, Fault, OrgId, Role};
 use klio_entities::store::token::{self, PREFIX};
 use klio_entities::store::{Store, StoreError};
+use klio_subscriptions::bus::Heard;
+use klio_subscriptions::bus::redis::Redis;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -52,9 +56,9 @@ struct Remembered {
     until: Instant,
 }
 
-/// Tokens with open sockets: how many, and the signal that ends them.
+/// A token and role with open connections: how many, and the signal that ends them.
 struct Watched {
-    sockets: usize,
+    connections: usize,
     revoked: CancellationToken,
 }
 
@@ -65,7 +69,7 @@ pub struct Auth {
     cache: Duration,
     recheck: Duration,
     remembered: quick_cache::sync::Cache<[u8; 32], Arc<Remembered>>,
-    watched: Mutex<HashMap<Uuid, Watched>>,
+    watched: Mutex<HashMap<(Uuid, Role), Watched>>,
     used: Mutex<HashSet<Uuid>>,
 }
 
@@ -156,7 +160,7 @@ impl Auth {
         })
     }
 
-    /// Watches a session for as long as the answer is kept: it tells when the session's token is revoked.
+    /// Watches a session for as long as the answer is kept: it tells when the session's token is revoked, or its role is another.
     pub fn watch(self: &Arc<Self>, session: &Session) -> Watch {
         let Some(token) = session.token else {
             return Watch {
@@ -165,29 +169,31 @@ impl Auth {
                 revoked: CancellationToken::new(),
             };
         };
+        let key = (token, session.actor.role);
         let mut watched = lock(&self.watched);
-        let entry = watched.entry(token).or_insert_with(|| Watched {
-            sockets: 0,
+        let entry = watched.entry(key).or_insert_with(|| Watched {
+            connections: 0,
             revoked: CancellationToken::new(),
         });
-        entry.sockets += 1;
+        entry.connections += 1;
         Watch {
             auth: self.clone(),
-            token: Some(token),
+            token: Some(key),
             revoked: entry.revoked.clone(),
         }
     }
 
-    /// Forgets a token that was revoked on this node: at once, here; other nodes notice within `auth.recheck`.
-    pub fn forget(&self, token: Uuid) {
-        self.remembered.retain(|_, known| known.session.token != Some(token));
+    /// Ends the connections of a token that is void, or has another role than it had when they were opened.
+    fn end(&self, token: (Uuid, Role)) {
+        self.remembered.retain(|_, known| known.session.token != Some(token.0));
         if let Some(watched) = lock(&self.watched).get(&token) {
             watched.revoked.cancel();
         }
     }
 
-    /// Checks the tokens of open sockets and writes down uses of tokens, until the end.
-    pub async fn run(self: Arc<Self>, end: CancellationToken) {
+    /// Checks the tokens of open connections, at once when news says that one was withdrawn and every now and then besides; writes down
+    /// uses of tokens. Until the end.
+    pub async fn run(self: Arc<Self>, mut news: BoxStream<'static, Heard>, end: CancellationToken) {
         let mut tick = tokio::time::interval(self.recheck);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut touched = Instant::now();
@@ -195,9 +201,15 @@ impl Auth {
             tokio::select! {
                 () = end.cancelled() => break,
                 _ = tick.tick() => {}
+                Some(heard) = news.next() => match heard {
+                    // That it was said is no reason to believe it: the database says whether it is so.
+                    Heard::Withdrawn(token) => self.remembered.retain(|_, known| known.session.token != Some(token)),
+                    Heard::Lost => {}
+                    Heard::Hint(_) | Heard::Beat(_) => continue,
+                },
             }
             if let Err(error) = self.check().await {
-                tracing::warn!(%error, "tokens of open sockets could not be checked");
+                tracing::warn!(%error, "tokens of open connections could not be checked");
             }
             if touched.elapsed() >= TOUCH_EVERY {
                 touched = Instant::now();
@@ -208,13 +220,14 @@ impl Auth {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        let ids: Vec<Uuid> = lock(&self.watched).keys().copied().collect();
-        if ids.is_empty() {
+        let watched: Vec<(Uuid, Role)> = lock(&self.watched).keys().copied().collect();
+        if watched.is_empty() {
             return Ok(());
         }
-        let standing: HashSet<Uuid> = self.store.standing_tokens(&ids).await?.into_iter().collect();
-        for id in ids.iter().filter(|id| !standing.contains(id)) {
-            self.forget(*id);
+        let ids: Vec<Uuid> = watched.iter().map(|(id, _)| *id).collect();
+        let standing: HashMap<Uuid, Role> = self.store.standing_tokens(&ids).await?.into_iter().collect();
+        for token in watched.into_iter().filter(|(id, role)| standing.get(id) != Some(role)) {
+            self.end(token);
         }
         Ok(())
     }
@@ -241,16 +254,39 @@ pub async fn issue(store: &Store, org: &str, role: &str, name: &str) -> Result<S
     Ok(text)
 }
 
+/// The token of a name in an org, if there is one that is not revoked.
+///
+/// # Errors
+/// What the store says.
+pub async fn named(store: &Store, org: &str, name: &str) -> Result<Option<token::Token>, StoreError> {
+    let Some(org) = store.org_by_slug(org).await? else {
+        return Ok(None);
+    };
+    let tokens = store.tokens(Some(OrgId(org.id))).await?;
+    Ok(tokens.into_iter().find(|token| token.name == name && token.revoked_at.is_none()))
+}
+
+/// Tells running gateways at once that a token was withdrawn or has another role, where Redis carries news.
+///
+/// # Errors
+/// Redis does not answer. The gateways find out by themselves, within `auth.recheck`.
+pub async fn tell(config: &config::Redis, token: Uuid) -> Result<(), String> {
+    match &config.url {
+        Some(place) => Redis::withdraw_once(place, &config.prefix, token).await,
+        None => Ok(()),
+    }
+}
+
 /// A session under watch.
 #[derive(Debug)]
 pub struct Watch {
     auth: Arc<Auth>,
-    token: Option<Uuid>,
+    token: Option<(Uuid, Role)>,
     revoked: CancellationToken,
 }
 
 impl Watch {
-    /// The signal that the token was revoked.
+    /// The signal that the token was revoked, or may something else from now on.
     pub fn revoked(&self) -> CancellationToken {
         self.revoked.clone()
     }
@@ -261,8 +297,8 @@ impl Drop for Watch {
         let Some(token) = self.token else { return };
         let mut watched = lock(&self.auth.watched);
         if let Some(entry) = watched.get_mut(&token) {
-            entry.sockets -= 1;
-            if entry.sockets == 0 {
+            entry.connections -= 1;
+            if entry.connections == 0 {
                 watched.remove(&token);
             }
         }

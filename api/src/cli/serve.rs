@@ -76,7 +76,7 @@ async fn introduce(running: &Running) -> Result<(), Failure> {
         "\
 Klio {}
   database  {}
-  bus       in this process (one node)
+  bus       {}
   index     the database
   listen    {}
   graphql   {url}/graphql (POST, GET, WebSocket {})
@@ -85,6 +85,11 @@ Klio {}
   orgs      {}",
         env!("CARGO_PKG_VERSION"),
         config.shown_database(),
+        config
+            .redis
+            .url
+            .as_ref()
+            .map_or_else(|| "in this process (one node)".to_owned(), |place| place.shown()),
         running.addr,
         crate::ws::SUBPROTOCOL,
         ways.join(", "),

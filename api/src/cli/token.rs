@@ -1,10 +1,12 @@
-//! `klio token create|list|revoke`.
+//! `klio token create|list|role|revoke`.
 
 use chrono::{DateTime, Utc};
 use clap::{Subcommand, ValueEnum};
 use klio_entities::klass::id::{decode_base32, encode_base32};
 use klio_entities::klass::{OrgId, Role};
+use klio_entities::store::Store;
 use klio_entities::store::token::role_name;
+use klio_entities::tables::org;
 use uuid::Uuid;
 
 use super::{Failure, open, org_of, org_or_only, print, table};
@@ -38,6 +40,17 @@ pub enum Token {
         /// Only those of this org.
         #[arg(long)]
         org: Option<String>,
+    },
+    /// Give a token another role: within a second, connections that it opened are closed; they come back with the new one.
+    Role {
+        /// Slug of its org; may be left out when there is only one.
+        #[arg(long)]
+        org: Option<String>,
+        /// Its id or its name, as in the list. A name that several tokens have changes none.
+        token: String,
+        /// What its bearer may do from now on.
+        #[arg(value_enum)]
+        role: RoleName,
     },
     /// Withdraw a token: within a second it opens nothing more, and sockets that it opened are closed.
     Revoke {
@@ -134,39 +147,60 @@ impl Token {
                     .collect();
                 print(table(&["ID", "ORG", "ROLE", "STATE", "EXPIRES", "LAST USED", "NAME"], &rows))
             }
+            Token::Role { org, token, role } => {
+                let org = org_or_only(&store, org.as_deref()).await?;
+                let id = token_of(&store, &org, &token).await?;
+                if !store.set_token_role(OrgId(org.id), id, role.into()).await? {
+                    return Err(none_such(&org.slug));
+                }
+                tell(config, id).await;
+                print(format!("{}\n", id_text(id)))
+            }
             Token::Revoke { org, token } => {
                 let org = org_or_only(&store, org.as_deref()).await?;
-                let id = match token.strip_prefix("token_").and_then(decode_base32) {
-                    Some(id) => id,
-                    None => {
-                        let tokens = store.tokens(Some(OrgId(org.id))).await?;
-                        let named: Vec<Uuid> = tokens
-                            .iter()
-                            .filter(|t| t.name == token && t.revoked_at.is_none())
-                            .map(|t| t.id)
-                            .collect();
-                        match named.as_slice() {
-                            [id] => *id,
-                            [] => return Err(Failure::Failed(format!("org {} has no token {token}", org.slug))),
-                            several => {
-                                let ids: Vec<String> = several.iter().copied().map(id_text).collect();
-                                return Err(Failure::Failed(format!(
-                                    "several tokens are named {token}; say which: {}",
-                                    ids.join(", ")
-                                )));
-                            }
-                        }
-                    }
-                };
+                let id = token_of(&store, &org, &token).await?;
                 if !store.revoke_token(OrgId(org.id), id).await? {
-                    return Err(Failure::Failed(format!(
-                        "org {} has no such token, or it was revoked before",
-                        org.slug
-                    )));
+                    return Err(none_such(&org.slug));
                 }
+                tell(config, id).await;
                 print(format!("{}\n", id_text(id)))
             }
         }
+    }
+}
+
+/// The id of the token that is meant by an id or a name.
+async fn token_of(store: &Store, org: &org::Model, token: &str) -> Result<Uuid, Failure> {
+    if let Some(id) = token.strip_prefix("token_").and_then(decode_base32) {
+        return Ok(id);
+    }
+    let tokens = store.tokens(Some(OrgId(org.id))).await?;
+    let named: Vec<Uuid> = tokens
+        .iter()
+        .filter(|t| t.name == token && t.revoked_at.is_none())
+        .map(|t| t.id)
+        .collect();
+    match named.as_slice() {
+        [id] => Ok(*id),
+        [] => Err(Failure::Failed(format!("org {} has no token {token}", org.slug))),
+        several => {
+            let ids: Vec<String> = several.iter().copied().map(id_text).collect();
+            Err(Failure::Failed(format!(
+                "several tokens are named {token}; say which: {}",
+                ids.join(", ")
+            )))
+        }
+    }
+}
+
+fn none_such(org: &str) -> Failure {
+    Failure::Failed(format!("org {org} has no such token, or it was revoked before"))
+}
+
+/// Tells running gateways at once, where Redis carries news; without, they find out by themselves within `auth.recheck`.
+async fn tell(config: &Config, token: Uuid) {
+    if let Err(why) = crate::auth::tell(&config.redis, token).await {
+        eprintln!("klio: Redis could not be told ({why}); gateways find out by themselves within a second");
     }
 }
 

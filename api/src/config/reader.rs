@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use klio_schema::limits::Limits;
+use klio_subscriptions::bus::place::Place;
 use toml::Value;
 
-use super::{Auth, Config, ConfigError, Database, Http, Log, LogFormat, WebSocket};
+use super::{Auth, Config, ConfigError, Database, Http, Log, LogFormat, Redis, Streams, WebSocket};
 
 /// A value as it came.
 #[derive(Clone, Debug)]
@@ -71,7 +72,7 @@ impl Reader {
         if made.is_none() {
             // A secret's wrong value is not shown.
             let shown = match given {
-                _ if key.ends_with("secret") || key == "database.url" => "its value".to_owned(),
+                _ if key.ends_with("secret") || matches!(key, "database.url" | "redis.url") => "its value".to_owned(),
                 Given::Toml(value) => value.to_string(),
                 Given::Text(text) => format!("{text:?}"),
             };
@@ -159,6 +160,8 @@ impl Reader {
         let http = self.http();
         let limits = self.limits();
         let websocket = self.websocket();
+        let streams = self.streams();
+        let redis = self.redis();
         let auth = self.auth();
         let log = self.log();
         Some(Config {
@@ -166,6 +169,8 @@ impl Reader {
             http: http?,
             limits: limits?,
             websocket: websocket?,
+            streams: streams?,
+            redis: redis?,
             auth: auth?,
             log: log?,
         })
@@ -276,6 +281,27 @@ impl Reader {
             connections_limit: usize::try_from(connections_limit?).ok()?,
             connections_per_actor: usize::try_from(connections_per_actor?).ok()?,
             write_timeout: write_timeout?,
+        })
+    }
+
+    fn streams(&mut self) -> Option<Streams> {
+        let heartbeat = self.duration("streams.heartbeat");
+        let poll_wait = self.duration("streams.poll_wait");
+        Some(Streams {
+            heartbeat: heartbeat?,
+            poll_wait: poll_wait?,
+        })
+    }
+
+    fn redis(&mut self) -> Option<Redis> {
+        const FORMS: &str = "a URL such as redis://host:6379, rediss://…, redis+sentinel://host:26379,host:26379/master or redis+cluster://host:6379,host:6379";
+        let url = self.optional("redis.url", FORMS, |url| Place::parse(url).is_ok());
+        let prefix = self.text("redis.prefix", "1 to 64 letters, digits, - and _", |text| {
+            (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        });
+        Some(Redis {
+            url: url?.and_then(|url| Place::parse(&url).ok()),
+            prefix: prefix?,
         })
     }
 

@@ -3,6 +3,8 @@
 //! <https://graphql.github.io/graphql-over-http/draft/>. Cross-site forgery: nobody comes in by a cookie; a credential comes in
 //! the header `Authorization` alone, which no page can send to another origin without the browser asking first, and a body is
 //! JSON or nothing.
+//!
+//! What stays open is answered elsewhere: sockets in `crate::ws`, streams of one operation in [`streams`], of many in [`reserved`].
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,9 +22,11 @@ use klio_schema::execute::{Allow, Answer, OperationType, Request};
 use serde_json::Value;
 
 use super::answer::{self, Problem, json_response};
-use super::negotiate::{self, Media};
+use super::negotiate::{self, Media, Streamed};
 use super::trace::Told;
+use super::{reserved, streams};
 use crate::App;
+use crate::auth::Session;
 use crate::params::Params;
 
 /// Everything at `/graphql`.
@@ -38,7 +42,14 @@ pub async fn handle(State(app): State<Arc<App>>, request: axum::extract::Request
     if parts.method == Method::GET && app.config.http.explorer && negotiate::prefers_html(accepts) && parts.uri.query().is_none() {
         return Redirect::to("/").into_response();
     }
-    match answer(&app, &parts, body).await {
+    let streamed = negotiate::streamed(accepts);
+    let answered = match (reserved::token(&parts), &parts.method) {
+        (_, &Method::PUT) => reserved::reserve(&app, &parts).await,
+        (Some(token), &Method::GET) if streamed == Some(Streamed::Events) => reserved::open(&app, &token),
+        (Some(token), &Method::POST | &Method::DELETE) => reserved::order(&app, &parts, body, &token).await,
+        _ => answer(&app, &parts, body, streamed).await,
+    };
+    match answered {
         Ok(response) => response,
         // What cannot be negotiated is told in JSON.
         Err(problem) => problem.response(answer::media(&parts.headers).unwrap_or(Media::Json)),
@@ -54,8 +65,12 @@ fn is_upgrade(parts: &Parts) -> bool {
     upgrade || parts.method == Method::CONNECT
 }
 
-async fn answer(app: &Arc<App>, parts: &Parts, body: Body) -> Result<Response, Problem> {
-    let media = answer::media(&parts.headers)?;
+async fn answer(app: &Arc<App>, parts: &Parts, body: Body, streamed: Option<Streamed>) -> Result<Response, Problem> {
+    let media = match (answer::media(&parts.headers), streamed) {
+        (Ok(media), _) => Some(media),
+        (Err(_), Some(_)) => None,
+        (Err(problem), None) => return Err(problem),
+    };
     if parts.method != Method::GET && parts.method != Method::POST {
         return Err(
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "OPERATION_NOT_ALLOWED", "Use GET or POST.")
@@ -67,8 +82,43 @@ async fn answer(app: &Arc<App>, parts: &Parts, body: Body) -> Result<Response, P
         let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
             .map_err(|_| Problem::bad("The URL's query is not form-encoded UTF-8."))?;
         let params = Params::from_pairs(pairs).map_err(Problem::bad)?;
-        return Ok(one(app, media, &session.actor, params, Allow { mutations: false }).await);
+        return asked(app, parts, streamed, media, session, params, Allow { mutations: false }).await;
     }
+    match json(app, parts, body).await? {
+        Value::Array(items) => batch(app, media.unwrap_or(Media::Json), &session.actor, items).await,
+        value => {
+            let params = Params::from_json(value).map_err(Problem::bad)?;
+            asked(app, parts, streamed, media, session, params, Allow { mutations: true }).await
+        }
+    }
+}
+
+/// Answers one operation in the manner that its client takes.
+async fn asked(
+    app: &Arc<App>,
+    parts: &Parts,
+    streamed: Option<Streamed>,
+    media: Option<Media>,
+    session: Session,
+    params: Params,
+    allow: Allow,
+) -> Result<Response, Problem> {
+    match streamed {
+        Some(streamed) => streams::answer(app, &parts.headers, streamed, media, session, params, allow).await,
+        None => Ok(one(app, media.unwrap_or(Media::Json), &session.actor, params.into(), allow).await),
+    }
+}
+
+/// The operation in a body that holds one alone.
+///
+/// # Errors
+/// What is wrong with the body.
+pub async fn posted(app: &App, parts: &Parts, body: Body) -> Result<Params, Problem> {
+    Params::from_json(json(app, parts, body).await?).map_err(Problem::bad)
+}
+
+/// A body's JSON.
+async fn json(app: &App, parts: &Parts, body: Body) -> Result<Value, Problem> {
     match negotiate::body(super::text(&parts.headers, header::CONTENT_TYPE)) {
         negotiate::Body::Json => {}
         negotiate::Body::OtherCharset => return Err(unsupported("The body must be UTF-8.")),
@@ -78,13 +128,7 @@ async fn answer(app: &Arc<App>, parts: &Parts, body: Body) -> Result<Response, P
     if bytes.is_empty() {
         return Err(Problem::bad("The body is empty; it must be a JSON object with a \"query\"."));
     }
-    match serde_json::from_slice(&bytes).map_err(|error| Problem::bad(format!("The body is not JSON: {error}.")))? {
-        Value::Array(items) => batch(app, media, &session.actor, items).await,
-        value => {
-            let params = Params::from_json(value).map_err(Problem::bad)?;
-            Ok(one(app, media, &session.actor, params, Allow { mutations: true }).await)
-        }
-    }
+    serde_json::from_slice(&bytes).map_err(|error| Problem::bad(format!("The body is not JSON: {error}.")))
 }
 
 fn unsupported(why: &str) -> Problem {
@@ -117,9 +161,9 @@ async fn read(app: &App, parts: &Parts, body: Body) -> Result<Bytes, Problem> {
     }
 }
 
-/// One operation.
-async fn one(app: &App, media: Media, actor: &Arc<Actor>, params: Params, allow: Allow) -> Response {
-    let answer = run(app, actor, params.into(), allow).await;
+/// One operation, answered by a single response.
+pub async fn one(app: &App, media: Media, actor: &Arc<Actor>, request: Request, allow: Allow) -> Response {
+    let answer = run(app, actor, request, allow).await;
     let (status, retry) = status(&answer, media);
     let mut response = json_response(status, media, answer.body.clone());
     if let Some(seconds) = retry {
@@ -208,7 +252,12 @@ fn status(answer: &Answer, media: Media) -> (StatusCode, Option<u64>) {
     if answer.executed {
         return (StatusCode::OK, None);
     }
-    let (code, retry) = answer::first_error(&answer.body);
+    status_of_refusal(&answer.body, media)
+}
+
+/// The status of a request that was not executed, and the seconds after which to come again.
+pub fn status_of_refusal(body: &[u8], media: Media) -> (StatusCode, Option<u64>) {
+    let (code, retry) = answer::first_error(body);
     let status = answer::status_of(&code);
     // Clients of application/json take a request that was well formed, whatever became of its document, as a 200; that the
     // request itself may not be made (GET for a mutation, rate, ours to mend) is said by the status to everyone.

@@ -16,7 +16,7 @@ pub async fn live() -> Json<Value> {
     Json(json!({"status": "live"}))
 }
 
-/// It can serve; which part cannot, otherwise.
+/// It can serve; which part cannot, otherwise. `degraded`: it serves, only later than it might (other nodes are not heard).
 pub async fn ready(State(app): State<Arc<App>>) -> Response {
     let database = match tokio::time::timeout(Duration::from_secs(2), app.store.ping()).await {
         Ok(Ok(())) => "ok",
@@ -29,8 +29,21 @@ pub async fn ready(State(app): State<Arc<App>>) -> Response {
     let door = if app.is_draining() { "is closing" } else { "ok" };
     let ready = database == "ok" && door == "ok";
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let word = if ready { "ready" } else { "not ready" };
-    (status, Json(json!({"status": word, "parts": {"database": database, "door": door}}))).into_response()
+    let mut parts = json!({"database": database, "door": door});
+    let bus = app.gateway.live.bus();
+    let away = bus.away();
+    if app.config.redis.url.is_some() {
+        parts["bus"] = match &away {
+            None => "ok".into(),
+            Some(away) => format!("is away for {} s: {}", away.since.elapsed().as_secs(), away.why).into(),
+        };
+    }
+    let word = match (ready, away) {
+        (false, _) => "not ready",
+        (true, None) => "ready",
+        (true, Some(_)) => "degraded",
+    };
+    (status, Json(json!({"status": word, "parts": parts}))).into_response()
 }
 
 /// For Prometheus.

@@ -7,7 +7,10 @@ pub mod explorer;
 pub mod graphql;
 pub mod health;
 pub mod negotiate;
+pub mod poll;
+pub mod reserved;
 pub mod schema;
+pub mod streams;
 pub mod trace;
 
 /// A header's text; `None` when it is not there or is no text.

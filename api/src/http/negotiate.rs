@@ -19,6 +19,44 @@ impl Media {
     }
 }
 
+/// The streams in which a subscription is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Streamed {
+    /// `text/event-stream`.
+    Events,
+    /// `multipart/mixed` with `subscriptionSpec=1.0`.
+    Multipart,
+}
+
+/// Which stream a client likes best, if it takes one. It must name it: nobody means a stream by `*/*`.
+pub fn streamed(header: Option<&str>) -> Option<Streamed> {
+    let mut best: Option<(u16, Streamed)> = None;
+    for range in header?.split(',') {
+        let mut parts = range.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let (mut quality, mut subscriptions) = (1_000, false);
+        for parameter in parts {
+            let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            let value = value.trim().trim_matches('"');
+            match key.trim().to_ascii_lowercase().as_str() {
+                "q" => quality = thousandths(value),
+                "subscriptionspec" => subscriptions = value == "1.0",
+                _ => {}
+            }
+        }
+        let streamed = match name.to_ascii_lowercase().as_str() {
+            "text/event-stream" => Streamed::Events,
+            // Without the word it is a form for incremental delivery, which is something else.
+            "multipart/mixed" if subscriptions => Streamed::Multipart,
+            _ => continue,
+        };
+        if quality > 0 && best.is_none_or(|(before, _)| quality > before) {
+            best = Some((quality, streamed));
+        }
+    }
+    best.map(|(_, streamed)| streamed)
+}
+
 /// Which of the two a client likes best; `None` when it takes neither. No header, and `*/*`, mean JSON.
 pub fn accept(header: Option<&str>) -> Option<Media> {
     let Some(header) = header.filter(|h| !h.trim().is_empty()) else {
@@ -149,6 +187,32 @@ mod tests {
             (Some("text/html,application/xhtml+xml,*/*;q=0.8"), Some(Json)),
         ] {
             assert_eq!(accept(header), media, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn what_streams_are_accepted() {
+        use Streamed::{Events, Multipart};
+        let apollo =
+            "multipart/mixed;boundary=\"graphql\";subscriptionSpec=\"1.0\",application/graphql-response+json,application/json;q=0.9";
+        let urql = "application/graphql-response+json, application/json, text/event-stream, multipart/mixed";
+        for (header, streamed_as) in [
+            (None, None),
+            (Some("*/*"), None),
+            (Some("application/json"), None),
+            (Some("text/event-stream"), Some(Events)),
+            (Some("text/event-stream;q=0"), None),
+            (Some("Text/Event-Stream, application/json"), Some(Events)),
+            (Some("multipart/mixed"), None),
+            (Some("multipart/mixed;subscriptionSpec=1.0, application/json"), Some(Multipart)),
+            (
+                Some("text/event-stream;q=0.5, multipart/mixed;subscriptionSpec=1.0"),
+                Some(Multipart),
+            ),
+            (Some(apollo), Some(Multipart)),
+            (Some(urql), Some(Events)),
+        ] {
+            assert_eq!(streamed(header), streamed_as, "{header:?}");
         }
     }
 

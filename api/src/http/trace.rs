@@ -133,12 +133,12 @@ pub async fn trace(State(app): State<Arc<App>>, mut request: Request, next: Next
     response
 }
 
-/// The line of a query or mutation over a socket.
-pub fn operation(answer: &Answer, actor: &Actor, took: Duration) {
+/// The line of a query or mutation that came by a connection which stays open. `way`: by which transport.
+pub fn operation(way: &'static str, answer: &Answer, actor: &Actor, took: Duration) {
     let stats = &answer.stats;
     tracing::info!(
         target: "klio::request",
-        method = "WS",
+        way,
         path = "/graphql",
         executed = answer.executed,
         ms = milliseconds(took),
@@ -154,10 +154,10 @@ pub fn operation(answer: &Answer, actor: &Actor, took: Duration) {
 }
 
 /// The line of a subscription that has begun.
-pub fn subscription(operation: Option<String>, actor: &Actor, took: Duration) {
+pub fn subscription(way: &'static str, operation: Option<String>, actor: &Actor, took: Duration) {
     tracing::info!(
         target: "klio::request",
-        method = "WS",
+        way,
         path = "/graphql",
         kind = "subscription",
         ms = milliseconds(took),

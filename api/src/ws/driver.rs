@@ -4,7 +4,7 @@
 //! else's: a subscription that is not polled keeps its place in the log and goes on from there. Reading goes on meanwhile,
 //! so pings and completes are heard.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,19 +13,19 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{AbortHandle, Abortable, BoxStream, SelectAll};
-use futures_util::{FutureExt, Sink, SinkExt, Stream, StreamExt};
-use klio_schema::execute::{Allow, OperationType, Request};
+use futures_util::{FutureExt, Sink, SinkExt, StreamExt};
+use klio_schema::execute::Allow;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, Sleep};
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::Place;
-use super::protocol::{Input, Key, Limits, Output, Protocol, token_of};
+use super::protocol::{Input, Output, Protocol, token_of};
 use crate::App;
-use crate::auth::{Refusal, Session, Watch};
-use crate::http::trace;
+use crate::auth::{Refusal, Session};
 use crate::params::Params;
+use crate::stream::operation::Said;
+use crate::stream::operations::{Key, Limits, Operations};
+use crate::stream::places::Place;
+use crate::stream::stay::{End, Refused, Stay};
 
 /// Operations are not polled while this many bytes wait to be written.
 const OUTBOX_BYTES: usize = 64 * 1024;
@@ -43,50 +43,33 @@ enum Event {
     Gone(Option<String>),
     /// A message was larger than it may be.
     TooLarge,
-    Operation(Said),
+    Operation(Key, Said),
     Verified(bool, Result<Session, Refusal>),
-    Revoked,
+    End(End),
+    /// The gateway is about to end.
     Drain,
     Time,
-}
-
-/// What an operation says.
-enum Said {
-    /// It is a subscription: it does not end by itself.
-    Lasts(Key),
-    /// Something for the client.
-    Input(Input),
 }
 
 struct Connection {
     app: Arc<App>,
     socket: WebSocket,
-    place: Place,
+    stay: Stay,
     protocol: Protocol,
     opened: Instant,
     header_token: Option<String>,
-    session: Option<(Session, Watch)>,
     // ---- writing
     outbox: VecDeque<Message>,
     outbox_bytes: usize,
     unflushed: bool,
     stuck_since: Option<Instant>,
     // ---- operations
-    operations: SelectAll<Abortable<BoxStream<'static, Said>>>,
-    aborts: HashMap<Key, AbortHandle>,
-    /// Those under way that end by themselves: queries and mutations, and what is not known yet. A drain waits for them.
-    ending: HashSet<Key>,
+    operations: Operations,
     verification: Option<BoxFuture<'static, (bool, Result<Session, Refusal>)>>,
-    revoked: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    drain: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     // ---- time
     timer: Pin<Box<Sleep>>,
     ping_at: Instant,
     heard_at: Instant,
-    expires_at: Option<Instant>,
-    /// When to close for the gateway's end, and when at the latest, whatever is under way.
-    drain_at: Option<Instant>,
-    drain_by: Option<Instant>,
     closing: Option<(Instant, u16)>,
     /// Nothing can be read any more.
     deaf: bool,
@@ -108,24 +91,16 @@ pub async fn drive(app: Arc<App>, socket: WebSocket, place: Place, spoken: bool,
         ping_at: now + websocket.ping_interval,
         heard_at: now,
         timer: Box::pin(tokio::time::sleep(websocket.init_timeout)),
-        drain: Some(Box::pin(app.drain.clone().cancelled_owned())),
+        stay: Stay::new(app.clone(), place),
+        operations: Operations::new(app.clone(), "websocket"),
         app,
         socket,
-        place,
         header_token,
-        session: None,
         outbox: VecDeque::new(),
         outbox_bytes: 0,
         unflushed: false,
         stuck_since: None,
-        operations: SelectAll::new(),
-        aborts: HashMap::new(),
-        ending: HashSet::new(),
         verification: None,
-        revoked: None,
-        expires_at: None,
-        drain_at: None,
-        drain_by: None,
         closing: None,
         deaf: false,
         turn: false,
@@ -137,12 +112,7 @@ pub async fn drive(app: Arc<App>, socket: WebSocket, place: Place, spoken: bool,
     let code = connection.closing.map_or(0, |(_, code)| code);
     connection.app.metrics.sockets.dec();
     connection.app.metrics.sockets_closed.with_label_values(&[&code.to_string()]).inc();
-    connection
-        .app
-        .metrics
-        .operations
-        .sub(i64::try_from(connection.aborts.len()).unwrap_or_default());
-    let actor = connection.session.as_ref().map(|(session, _)| session.actor.id.to_string());
+    let actor = connection.stay.actor().map(|actor| actor.id.to_string());
     tracing::info!(
         target: "klio::socket",
         ms = connection.opened.elapsed().as_millis() as u64,
@@ -166,21 +136,11 @@ impl Connection {
                     let limit = self.app.config.websocket.message_limit;
                     self.feed(Input::TooLarge(limit));
                 }
-                Event::Operation(Said::Input(input)) => self.feed(input),
-                Event::Operation(Said::Lasts(key)) => {
-                    self.ending.remove(&key);
-                }
+                Event::Operation(key, said) => self.said(key, said),
                 Event::Verified(refresh, result) => self.verified(refresh, result),
-                Event::Revoked => self.feed(Input::Revoked),
-                Event::Drain => {
-                    // Not all at once: thousands that come back in the same moment would fall upon the next node.
-                    let limit = self.app.config.http.drain_timeout;
-                    let most = (limit / 2).min(Duration::from_secs(5));
-                    let now = Instant::now();
-                    self.drain_at = Some(now + most.mul_f64(random()));
-                    // Early enough to be told before the gateway ends.
-                    self.drain_by = Some(now + limit - (limit / 10).min(Duration::from_secs(1)));
-                }
+                Event::End(end) => self.feed(Input::End(end)),
+                // The timer is set anew.
+                Event::Drain => {}
                 Event::Time => {
                     if let Some(why) = self.time() {
                         return Some(why);
@@ -207,9 +167,9 @@ impl Connection {
                 }
             } else if self.outbox.len() < OUTBOX_MESSAGES
                 && self.outbox_bytes < OUTBOX_BYTES
-                && let Poll::Ready(Some(input)) = self.operations.poll_next_unpin(cx)
+                && let Poll::Ready((key, said)) = self.operations.poll(cx)
             {
-                return Poll::Ready(Event::Operation(input));
+                return Poll::Ready(Event::Operation(key, said));
             }
         }
         if let Some(verification) = &mut self.verification
@@ -218,17 +178,8 @@ impl Connection {
             self.verification = None;
             return Poll::Ready(Event::Verified(refresh, result));
         }
-        if let Some(revoked) = &mut self.revoked
-            && revoked.poll_unpin(cx).is_ready()
-        {
-            self.revoked = None;
-            return Poll::Ready(Event::Revoked);
-        }
-        if let Some(drain) = &mut self.drain
-            && drain.poll_unpin(cx).is_ready()
-        {
-            self.drain = None;
-            return Poll::Ready(Event::Drain);
+        if let Poll::Ready(end) = self.stay.poll(cx) {
+            return Poll::Ready(end.map_or(Event::Drain, Event::End));
         }
         if self.timer.poll_unpin(cx).is_ready() {
             return Poll::Ready(Event::Time);
@@ -310,31 +261,25 @@ impl Connection {
         }
     }
 
-    fn feed(&mut self, input: Input) {
-        if let Input::Done(key) | Input::Failed(key, _) = &input {
-            self.forget(*key);
+    fn said(&mut self, key: Key, said: Said) {
+        match said {
+            Said::Lasts => {}
+            Said::Next(message) => self.feed(Input::Next(key, message.body)),
+            Said::Failed(body) => self.feed(failed(key, &body)),
+            Said::Done => self.feed(Input::Done(key)),
         }
+    }
+
+    fn feed(&mut self, input: Input) {
         for output in self.protocol.on(input) {
             match output {
                 Output::Send(text) => self.push(Message::Text(text.into())),
                 Output::Close(code, why) => self.close(code, why),
                 Output::Verify { payload, refresh } => self.verify(&payload, refresh),
                 Output::Start(key, params) => self.start(key, params),
-                Output::Stop(key) => {
-                    if let Some(abort) = self.forget(key) {
-                        abort.abort();
-                    }
-                }
+                Output::Stop(key) => self.operations.stop(key),
             }
         }
-    }
-
-    /// An operation is over.
-    fn forget(&mut self, key: Key) -> Option<AbortHandle> {
-        self.ending.remove(&key);
-        let abort = self.aborts.remove(&key)?;
-        self.app.metrics.operations.dec();
-        Some(abort)
     }
 
     fn push(&mut self, message: Message) {
@@ -346,14 +291,9 @@ impl Connection {
     }
 
     fn close(&mut self, code: u16, why: String) {
-        for (_, abort) in self.aborts.drain() {
-            self.app.metrics.operations.dec();
-            abort.abort();
-        }
-        self.ending.clear();
-        self.operations = SelectAll::new();
+        self.operations.clear();
         self.verification = None;
-        self.revoked = None;
+        self.stay.over();
         self.closing = Some((Instant::now() + CLOSE_TIMEOUT, code));
         self.push(Message::Close(Some(CloseFrame { code, reason: why.into() })));
     }
@@ -385,39 +325,18 @@ impl Connection {
             }
             Err(why @ Refusal::Invalid(_)) => return self.feed(Input::Refused(why.to_string())),
         };
-        let same = self.session.as_ref().map(|(before, _)| before.actor == session.actor);
-        match (refresh, same) {
-            // Operations under way were begun as someone: a new token may give that one more time, not make them another.
-            (true, Some(false)) => return self.feed(Input::Refused("The new token is another actor's".into())),
-            (true, _) => {}
-            (false, _) => {
-                let limit = self.app.config.websocket.connections_per_actor;
-                if !self.place.belongs_to(&session.actor, limit) {
-                    return self.feed(Input::Busy("This actor has too many connections".into()));
-                }
-            }
-        }
-        self.expires_at = session.expires_at.map(|end| {
-            let left = (end - chrono::Utc::now()).to_std().unwrap_or_default();
-            // Far enough away is never; an instant cannot be arbitrarily late.
-            Instant::now() + left.min(Duration::from_secs(3_155_760_000))
-        });
-        let watch = self.app.auth.watch(&session);
-        self.revoked = session.token.map(|_| Box::pin(watch.revoked().cancelled_owned()));
-        self.session = Some((session, watch));
-        self.feed(Input::Accepted { refresh });
+        let input = match self.stay.admit(session) {
+            Ok(()) => Input::Accepted { refresh },
+            Err(Refused::Another) => Input::Refused("The new token is another actor's".into()),
+            Err(Refused::Full) => Input::Busy("This actor has too many connections".into()),
+        };
+        self.feed(input);
     }
 
     fn start(&mut self, key: Key, params: Params) {
-        let Some((session, _)) = &self.session else { return };
-        let actor = session.actor.clone();
-        let app = self.app.clone();
-        let (abort, registration) = AbortHandle::new_pair();
-        let operation = async move { operation(app, actor, key, params).await }.flatten_stream().boxed();
-        self.operations.push(Abortable::new(operation, registration));
-        self.aborts.insert(key, abort);
-        self.ending.insert(key);
-        self.app.metrics.operations.inc();
+        if let Some(actor) = self.stay.actor().cloned() {
+            self.operations.start(key, actor, params.into(), Allow { mutations: true });
+        }
     }
 
     /// Does what is due; answers why the connection must end at once, if it must.
@@ -436,12 +355,8 @@ impl Connection {
             self.feed(Input::InitTimeout);
             return None;
         }
-        if self.expires_at.is_some_and(|at| now >= at) {
-            self.feed(Input::Expired);
-            return None;
-        }
-        if self.close_for_drain_at().is_some_and(|at| now >= at) {
-            self.feed(Input::Drain);
+        if let Some((_, end)) = self.stay.due(self.operations.is_busy()).filter(|(at, _)| now >= *at) {
+            self.feed(Input::End(end));
             return None;
         }
         if now >= self.ping_at {
@@ -455,11 +370,6 @@ impl Connection {
         None
     }
 
-    /// When the gateway's end closes the connection: not while something is under way that ends by itself, if it ends in time.
-    fn close_for_drain_at(&self) -> Option<Instant> {
-        if self.ending.is_empty() { self.drain_at } else { self.drain_by }
-    }
-
     /// Sets the timer to what is due first.
     fn set_timer(&mut self) {
         let websocket = &self.app.config.websocket;
@@ -468,10 +378,8 @@ impl Connection {
             Some((end, _)) => Some(end),
             None => {
                 let init = self.protocol.awaits_init().then(|| self.opened + websocket.init_timeout);
-                [init, Some(self.ping_at), self.expires_at, self.close_for_drain_at()]
-                    .into_iter()
-                    .flatten()
-                    .min()
+                let end = self.stay.due(self.operations.is_busy()).map(|(at, _)| at);
+                [init, Some(self.ping_at), end].into_iter().flatten().min()
             }
         };
         if let Some(at) = [next, stuck].into_iter().flatten().min()
@@ -480,44 +388,6 @@ impl Connection {
             self.timer.as_mut().reset(at);
         }
     }
-}
-
-/// One operation, as what its connection is to hear of it.
-async fn operation(app: Arc<App>, actor: Arc<klio_entities::klass::Actor>, key: Key, params: Params) -> BoxStream<'static, Said> {
-    let began = Instant::now();
-    let request: Request = params.into();
-    if let Ok(OperationType::Subscription) = app.gateway.operation_kind(&actor, &request).await {
-        let name = request.operation.clone();
-        let subscribed = app.gateway.subscribe(&actor, request).await;
-        app.metrics.subscription("websocket", subscribed.is_ok());
-        return match subscribed {
-            Ok(stream) => {
-                trace::subscription(name, &actor, began.elapsed());
-                let payloads = stream.map(move |message| Said::Input(Input::Next(key, message.body)));
-                said([Said::Lasts(key)])
-                    .chain(payloads)
-                    .chain(said([Said::Input(Input::Done(key))]))
-                    .boxed()
-            }
-            Err(answer) => {
-                app.metrics.errors(&answer.stats.codes);
-                trace::operation(&answer, &actor, began.elapsed());
-                said([Said::Input(failed(key, &answer.body))]).boxed()
-            }
-        };
-    }
-    let answer = app.gateway.execute(&actor, request, Allow { mutations: true }).await;
-    app.metrics.operation("websocket", &answer, began.elapsed());
-    trace::operation(&answer, &actor, began.elapsed());
-    if answer.executed {
-        said([Said::Input(Input::Next(key, answer.body)), Said::Input(Input::Done(key))]).boxed()
-    } else {
-        said([Said::Input(failed(key, &answer.body))]).boxed()
-    }
-}
-
-fn said<const N: usize>(what: [Said; N]) -> impl Stream<Item = Said> + Send + 'static {
-    futures_util::stream::iter(what)
 }
 
 /// The errors of an answer that was not executed.
@@ -540,9 +410,4 @@ fn length(message: &Message) -> usize {
         Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
         Message::Close(_) => 0,
     }
-}
-
-/// From 0 to 1. Not for secrets: a failing source of random numbers gives 1/2.
-fn random() -> f64 {
-    f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX)
 }

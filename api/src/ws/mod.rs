@@ -1,14 +1,10 @@
 //! Sockets: `protocol.rs` decides, `driver.rs` does, here they are let in.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::extract::ws::WebSocketUpgrade;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use klio_entities::klass::Actor;
-use uuid::Uuid;
 
 use crate::App;
 use crate::http::answer::Problem;
@@ -25,66 +21,6 @@ const BUFFER: usize = 4 * 1024;
 /// A socket's write buffer never grows beyond this, in bytes: one answer of an operation must fit.
 const WRITE_LIMIT: usize = 64 * 1024 * 1024;
 
-/// How many sockets there are, and whose.
-#[derive(Debug, Default)]
-pub struct Sockets {
-    open: AtomicUsize,
-    of_actor: Mutex<HashMap<Uuid, usize>>,
-}
-
-/// A place among the sockets; given back when it is dropped.
-#[derive(Debug)]
-pub struct Place {
-    sockets: Arc<Sockets>,
-    actor: Option<Uuid>,
-}
-
-impl Sockets {
-    /// A place, unless there are `limit` already.
-    fn enter(self: &Arc<Self>, limit: usize) -> Option<Place> {
-        let place = Place {
-            sockets: self.clone(),
-            actor: None,
-        };
-        // Counted first: two that come at once do not both take the last place.
-        (self.open.fetch_add(1, Ordering::AcqRel) < limit).then_some(place)
-    }
-
-    /// How many there are.
-    pub fn open(&self) -> usize {
-        self.open.load(Ordering::Acquire)
-    }
-}
-
-impl Place {
-    /// Says whose it is; `false`: they have `limit` already.
-    fn belongs_to(&mut self, actor: &Actor, limit: usize) -> bool {
-        let mut of_actor = self.sockets.of_actor.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = of_actor.entry(actor.id).or_default();
-        if *count >= limit {
-            return false;
-        }
-        *count += 1;
-        self.actor = Some(actor.id);
-        true
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.sockets.open.fetch_sub(1, Ordering::AcqRel);
-        if let Some(actor) = self.actor {
-            let mut of_actor = self.sockets.of_actor.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(count) = of_actor.get_mut(&actor) {
-                *count -= 1;
-                if *count == 0 {
-                    of_actor.remove(&actor);
-                }
-            }
-        }
-    }
-}
-
 /// Lets a socket in, or says why not.
 pub fn upgrade(app: &Arc<App>, upgrade: WebSocketUpgrade, headers: &HeaderMap) -> Response {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
@@ -97,7 +33,7 @@ pub fn upgrade(app: &Arc<App>, upgrade: WebSocketUpgrade, headers: &HeaderMap) -
     let place = if app.is_draining() {
         None
     } else {
-        app.sockets.enter(app.config.websocket.connections_limit)
+        app.places.enter(app.config.websocket.connections_limit)
     };
     let Some(place) = place else {
         let why = "There is no room for another socket just now.";

@@ -5,7 +5,7 @@
 //! official client does with them: it comes back after 1012, 1013 and 4403, and gives up for good after the rest used here,
 //! which say that the client itself is at fault.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,21 +13,11 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::params::Params;
-
-/// An operation under way: never used twice on a connection, while a client may use an id again.
-pub type Key = u64;
-
-/// Bounds of one connection.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Operations under way at once.
-    pub operations: usize,
-    /// Operations started within a second.
-    pub starts_per_second: u32,
-}
+use crate::stream::operations::{Key, Limits, Pace};
+use crate::stream::stay::End;
 
 /// The longest id of an operation, in bytes.
-const ID_LIMIT: usize = 256;
+pub const ID_LIMIT: usize = 256;
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -49,12 +39,8 @@ pub enum Input {
     Refused(String),
     /// Verification could not be made, or there is no room: the client should come back later.
     Busy(String),
-    /// The token has expired.
-    Expired,
-    /// The token was withdrawn.
-    Revoked,
-    /// The gateway is about to end.
-    Drain,
+    /// Whoever is there may not stay.
+    End(End),
     /// An operation has a result: a whole response.
     Next(Key, Bytes),
     /// An operation failed before it was executed: a list of errors, as JSON.
@@ -99,12 +85,10 @@ enum State {
 #[derive(Debug)]
 pub struct Protocol {
     state: State,
-    limits: Limits,
+    pace: Pace,
     keys: HashMap<Arc<str>, Key>,
     ids: HashMap<Key, Arc<str>>,
     last_key: Key,
-    /// When the latest operations were started, no more than the limit of a second.
-    starts: VecDeque<Duration>,
 }
 
 impl Protocol {
@@ -112,11 +96,10 @@ impl Protocol {
     pub fn new(limits: Limits) -> Self {
         Self {
             state: State::Opened,
-            limits,
+            pace: Pace::new(limits),
             keys: HashMap::new(),
             ids: HashMap::new(),
             last_key: 0,
-            starts: VecDeque::new(),
         }
     }
 
@@ -149,9 +132,8 @@ impl Protocol {
             Input::Accepted { .. } => {}
             Input::Refused(why) => self.close(4403, &why, &mut out),
             Input::Busy(why) => self.close(1013, &why, &mut out),
-            Input::Expired => self.close(4403, "The token has expired", &mut out),
-            Input::Revoked => self.close(4403, "The token was revoked", &mut out),
-            Input::Drain => self.close(1012, "The gateway restarts: come back", &mut out),
+            Input::End(end @ (End::Expired | End::Revoked)) => self.close(4403, end.why(), &mut out),
+            Input::End(end @ End::Drain) => self.close(1012, end.why(), &mut out),
             Input::Next(key, payload) => {
                 if let Some(id) = self.ids.get(&key) {
                     out.push(Output::Send(message("next", id, Some(&payload))));
@@ -236,25 +218,9 @@ impl Protocol {
         if self.keys.contains_key(&id) {
             return self.close(4409, &format!("Subscriber for {id} already exists"), out);
         }
-        let second_ago = at.saturating_sub(Duration::from_secs(1));
-        while self.starts.front().is_some_and(|start| *start < second_ago) {
-            self.starts.pop_front();
-        }
-        if self.ids.len() >= self.limits.operations {
-            let why = format!(
-                "This connection has {} operations under way, which is the limit. Complete one first.",
-                self.ids.len()
-            );
+        if let Err(why) = self.pace.start(self.ids.len(), at) {
             return out.push(Output::Send(message("error", &id, Some(&refusal(&why)))));
         }
-        if self.starts.len() >= self.limits.starts_per_second as usize {
-            let why = format!(
-                "More than {} operations were started within a second. Slow down.",
-                self.limits.starts_per_second
-            );
-            return out.push(Output::Send(message("error", &id, Some(&refusal(&why)))));
-        }
-        self.starts.push_back(at);
         self.last_key += 1;
         self.keys.insert(id.clone(), self.last_key);
         self.ids.insert(self.last_key, id);

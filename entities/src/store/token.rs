@@ -138,22 +138,43 @@ impl Store {
         Ok(done.rows_affected > 0)
     }
 
-    /// Which of these tokens still stand (are there and not revoked).
+    /// Gives a token another role; `false` when there is no such token in the org, or it was revoked. Connections that it opened end
+    /// within a second.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn standing_tokens(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, StoreError> {
+    pub async fn set_token_role(&self, org: OrgId, id: Uuid, role: Role) -> Result<bool, StoreError> {
+        let done = token::Entity::update_many()
+            .set(token::ActiveModel {
+                role: ActiveValue::Set(role_name(role).to_owned()),
+                ..Default::default()
+            })
+            .filter(token::Column::Id.eq(id))
+            .filter(token::Column::OrgId.eq(org.0))
+            .filter(token::Column::RevokedAt.is_null())
+            .exec(self.connection())
+            .await?;
+        Ok(done.rows_affected > 0)
+    }
+
+    /// Which of these tokens still stand (are there and not revoked), and their roles.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn standing_tokens(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, Role)>, StoreError> {
         let mut standing = Vec::with_capacity(ids.len());
         for part in ids.chunks(5_000) {
-            let found: Vec<Uuid> = token::Entity::find()
+            let found: Vec<(Uuid, String)> = token::Entity::find()
                 .select_only()
                 .column(token::Column::Id)
+                .column(token::Column::Role)
                 .filter(token::Column::Id.is_in(part.iter().copied()))
                 .filter(token::Column::RevokedAt.is_null())
                 .into_tuple()
                 .all(self.connection())
                 .await?;
-            standing.extend(found);
+            // A role that is none is no token's that may come in.
+            standing.extend(found.into_iter().filter_map(|(id, role)| Some((id, role_of(&role)?))));
         }
         Ok(standing)
     }
@@ -244,7 +265,14 @@ mod tests {
             assert!(!store.revoke_token(other, made.id).await.expect("a try"), "another org's token");
             assert!(store.revoke_token(acme, made.id).await.expect("a revocation"));
             assert!(!store.revoke_token(acme, made.id).await.expect("a try"), "revoked already");
-            assert_eq!(store.standing_tokens(&both).await.expect("a list"), [short.id]);
+            assert_eq!(store.standing_tokens(&both).await.expect("a list"), [(short.id, Role::Owner)]);
+            assert!(!store.set_token_role(other, made.id, Role::Reader).await.expect("a try"), "revoked");
+            assert!(
+                !store.set_token_role(acme, short.id, Role::Reader).await.expect("a try"),
+                "another org's"
+            );
+            assert!(store.set_token_role(other, short.id, Role::Reader).await.expect("a change"));
+            assert_eq!(store.standing_tokens(&both).await.expect("a list"), [(short.id, Role::Reader)]);
             let found = store.token_by_hash(&hash(&text)).await.expect("a look-up").expect("the token");
             assert!(!found.is_valid(Utc::now()));
             assert!(matches!(

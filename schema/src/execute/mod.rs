@@ -42,7 +42,8 @@ pub struct Request {
     pub operation: Option<String>,
     /// Values of its variables.
     pub variables: Map<String, Json>,
-    /// Whatever else the client says.
+    /// Whatever else the client says. Of a subscription, `resume` is the cursor behind which it goes on, whatever its argument `after`
+    /// says: a client that comes back sends the same operation, and this beside it.
     pub extensions: Map<String, Json>,
 }
 
@@ -65,6 +66,19 @@ pub struct Message {
     /// The position right behind it, as the client may give it as `after`; what a transport tells beside the body (`id:` of an event
     /// stream). Nothing where the message has none (an error that ends the subscription).
     pub cursor: Option<Arc<str>>,
+    /// It says that all that was committed before has been told, and nothing else.
+    pub caught_up: bool,
+}
+
+impl Message {
+    /// One without a cursor: a response that stands for itself.
+    pub fn of(body: Bytes) -> Self {
+        Self {
+            body,
+            cursor: None,
+            caught_up: false,
+        }
+    }
 }
 
 /// What a request took, for the log and for metrics.

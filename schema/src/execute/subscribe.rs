@@ -104,14 +104,20 @@ impl Gateway {
         let identity = self.store.identity().await.map_err(|e| refuse(store_error(e)))?;
         let (record, arguments) = record_of(&planned).map_err(refuse)?;
         let text = arguments.given("after").and_then(|v| v.as_str()).map(str::to_owned);
-        let after = match &text {
-            None => None,
-            Some(text) => match identity.decode(actor.org, text) {
+        let resume = match request.extensions.get("resume") {
+            None | Some(Json::Null) => None,
+            Some(Json::String(text)) => Some(text.as_str()),
+            Some(_) => return Err(refuse(Error::bad("The extension `resume` is a cursor, a string."))),
+        };
+        let after = match (resume, text.as_deref()) {
+            (None, None) => None,
+            (Some(text), _) | (None, Some(text)) => match identity.decode(actor.org, text) {
                 Ok(cursor) => Some(cursor),
                 Err(_) => {
-                    return Err(refuse(Error::bad(
-                        "`after` is not a cursor of this org. Give the `cursor` of a page, a payload or an earlier message, as it is.",
-                    )));
+                    let what = if resume.is_some() { "What is to be resumed" } else { "`after`" };
+                    return Err(refuse(Error::bad(format!(
+                        "{what} is not a cursor of this org. Give the `cursor` of a page, a payload or an earlier message, as it is."
+                    ))));
                 }
             },
         };
@@ -232,10 +238,7 @@ impl Session {
         if let Err(error) = done {
             // The client goes on from the last cursor that it got, so nothing is lost by ending here.
             step.items.push(Item {
-                what: Message {
-                    body: refused(vec![*error], Stats::default()).body,
-                    cursor: None,
-                },
+                what: Message::of(refused(vec![*error], Stats::default()).body),
                 at: None,
                 index: 0,
                 behind: self.stands(),
@@ -587,6 +590,7 @@ async fn written(gateway: &Gateway, actor: &Actor, planned: &Prepared, cells: &[
             Message {
                 body: body.into(),
                 cursor: message::cursor_of(cell),
+                caught_up: message::is_caught_up(cell),
             }
         })
         .collect())

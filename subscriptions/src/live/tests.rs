@@ -181,6 +181,7 @@ async fn a_lost_hint_is_made_up_for_and_a_lost_log_is_told() {
             futures_util::stream::pending().boxed()
         }
         fn beat(&self, _: crate::bus::Beat) {}
+        fn withdraw(&self, _: uuid::Uuid) {}
     }
     for world in World::all().await {
         let lives = Lives::with_bus(world.store.clone(), Arc::new(Deaf));
@@ -290,5 +291,90 @@ async fn what_older_transactions_hide_is_told_before_it_is_caught_up() {
         );
         let next = tokio::time::timeout(Duration::from_secs(5), klass.next()).await.expect("in time");
         assert!(matches!(next, Some(Live::CaughtUp(_))), "{next:?}");
+    }
+}
+
+/// A bus that loses a third of the news, tells some twice, and most late and out of order.
+struct Unruly(InProcess);
+
+impl Bus for Unruly {
+    fn heard(&self) -> BoxStream<'static, Heard> {
+        let (to, from) = tokio::sync::mpsc::unbounded_channel();
+        let mut heard = self.0.heard();
+        tokio::spawn(async move {
+            let (mut held, mut n) = (Vec::new(), 0u64);
+            while let Some(news) = heard.next().await {
+                // A generator whose next value is as good as a throw of dice, and the same each time.
+                n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                match (n >> 33) % 6 {
+                    0 | 1 => {}
+                    2 => {
+                        if to.send(news.clone()).and_then(|()| to.send(news)).is_err() {
+                            return;
+                        }
+                    }
+                    _ => held.push(news),
+                }
+                if held.len() > 5 {
+                    for news in held.drain(..).rev() {
+                        if to.send(news).is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        });
+        futures_util::stream::unfold(from, |mut from| async move { Some((from.recv().await?, from)) }).boxed()
+    }
+    fn beat(&self, beat: crate::bus::Beat) {
+        self.0.beat(beat);
+    }
+    fn withdraw(&self, token: uuid::Uuid) {
+        self.0.withdraw(token);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn news_that_is_lost_doubled_or_out_of_order_does_no_harm() {
+    for world in World::all().await {
+        let world = Arc::new(world);
+        let lives = Lives::with_bus(world.store.clone(), Arc::new(Unruly(InProcess::new(world.store.clone()))));
+        let (id, first) = world.create("0").await;
+        const EACH: usize = 60;
+        const WRITERS: usize = 3;
+        let mut readers = Vec::new();
+        for source in [Source::Stream(format!("c:{}", id.0)), Source::Klass("customer".into()), Source::Org] {
+            let mut stream = Box::pin(lives.subscribe(world.org, source, Some(first)));
+            readers.push(tokio::spawn(async move {
+                let mut seqs = Vec::new();
+                while seqs.len() < EACH * WRITERS {
+                    match take(&mut stream).await {
+                        Live::Event(event) => seqs.push(event.seq),
+                        Live::CaughtUp(_) => {}
+                        Live::Resync { reason } => panic!("{reason}"),
+                    }
+                }
+                seqs
+            }));
+        }
+        let mut writers = Vec::new();
+        for w in 0..WRITERS {
+            let world = world.clone();
+            writers.push(tokio::spawn(async move {
+                for i in 0..EACH {
+                    world.rename(id, &format!("{w}.{i}")).await;
+                    if i % 10 == 0 {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                }
+            }));
+        }
+        for writer in writers {
+            writer.await.expect("ends");
+        }
+        let expected: Vec<i64> = (2..=(EACH * WRITERS + 1) as i64).collect();
+        for reader in readers {
+            assert_eq!(reader.await.expect("ends"), expected, "each once, in order");
+        }
     }
 }

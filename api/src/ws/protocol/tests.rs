@@ -24,9 +24,9 @@ fn play(script: &str) -> Vec<String> {
             ("!", "refused") => Input::Refused("Forbidden".into()),
             ("!", "busy") => Input::Busy("Try again later".into()),
             ("!", "timeout") => Input::InitTimeout,
-            ("!", "expired") => Input::Expired,
-            ("!", "revoked") => Input::Revoked,
-            ("!", "drain") => Input::Drain,
+            ("!", "expired") => Input::End(End::Expired),
+            ("!", "revoked") => Input::End(End::Revoked),
+            ("!", "drain") => Input::End(End::Drain),
             ("!", "second") => {
                 at += Duration::from_millis(1_001);
                 continue;
@@ -103,7 +103,7 @@ fn what_closes_a_ready_connection() {
     for (script, code) in [
         ("> INIT".to_owned(), "close 4429 Too many initialisation requests"),
         ("! expired".to_owned(), "close 4403 The token has expired"),
-        ("! revoked".to_owned(), "close 4403 The token was revoked"),
+        ("! revoked".to_owned(), "close 4403 The token was revoked or changed"),
         ("! drain".to_owned(), "close 1012"),
         ("! binary".to_owned(), "close 4400"),
         ("! large".to_owned(), "close 1009 A message has at most 9 bytes"),

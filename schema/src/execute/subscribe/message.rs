@@ -134,6 +134,16 @@ pub(super) fn message(change: &str, cursor: Option<String>, mut fields: Vec<(&'s
     Cell::Record(Record::Made("Change".into(), fields))
 }
 
+/// Whether a message's record says only that all was told.
+pub(super) fn is_caught_up(cell: &Cell) -> bool {
+    match cell {
+        Cell::Record(Record::Made(_, fields)) => fields
+            .iter()
+            .any(|(name, cell)| *name == "change" && matches!(cell, Cell::Leaf(Json::String(text)) if text == "CAUGHT_UP")),
+        _ => false,
+    }
+}
+
 /// The cursor in a message's record.
 pub(super) fn cursor_of(cell: &Cell) -> Option<Arc<str>> {
     match cell {

@@ -347,10 +347,7 @@ impl Listener {
         match told {
             Ok(message) => self.ready.push_back(message),
             Err(error) => {
-                self.ready.push_back(Message {
-                    body: refused(vec![error], Stats::default()).body,
-                    cursor: None,
-                });
+                self.ready.push_back(Message::of(refused(vec![error], Stats::default()).body));
                 self.over = true;
             }
         }
