@@ -1,6 +1,7 @@
 //! The product, driven from outside: a file is a promise.
 
 mod answers;
+mod client;
 mod conformance;
 mod costly;
 mod door;
