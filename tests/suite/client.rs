@@ -122,7 +122,11 @@ async fn a_query_waits_for_a_gateway_that_restarts() {
     let client = Client::new(&product.url, &product.token);
     let asking = tokio::spawn(async move {
         for _ in 0..100 {
-            client.query("{ __typename }", json!({})).await?;
+            match client.query("{ __typename }", json!({})).await {
+                // A connection that ends right when it is used: the gateway may have had the request.
+                Ok(_) | Err(Error::Connection(_)) => {}
+                Err(other) => return Err(other),
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok::<_, Error>(())
