@@ -1,5 +1,6 @@
 //! The `klio` command as scripts use it: what goes where, and the exit codes.
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -217,25 +218,20 @@ fn help_teaches() {
     assert_eq!(said(&klio(dir.path(), &["--config", "mine.toml", "org", "list"])).0, 0);
 }
 
-#[test]
-fn it_ends_in_good_order_on_a_signal_and_no_secret_is_in_its_log() {
-    use std::io::{BufRead, BufReader, Read, Write};
-    let dir = tempfile::tempdir().expect("a folder");
-    klio(dir.path(), &["org", "create", "acme"]);
-    let token = text(&klio(dir.path(), &["token", "create", "--org", "acme", "--role", "admin"]).stdout)
-        .trim()
-        .to_owned();
+/// A gateway of its own process.
+struct Served {
+    child: std::process::Child,
+    log: BufReader<std::process::ChildStderr>,
+    /// What it said until it served.
+    before: String,
+    address: String,
+}
+
+fn serve(folder: &Path, settings: &[&str]) -> Served {
     let mut child = Command::new(env!("CARGO_BIN_EXE_klio"))
-        .args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--set",
-            "log.level=trace",
-            "--set",
-            "log.format=json",
-        ])
-        .current_dir(dir.path())
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .args(settings.iter().flat_map(|it| ["--set", it]))
+        .current_dir(folder)
         .env_clear()
         .stderr(Stdio::piped())
         .stdout(Stdio::piped())
@@ -249,8 +245,17 @@ fn it_ends_in_good_order_on_a_signal_and_no_secret_is_in_its_log() {
             break address.to_owned();
         }
     };
-    let body = r#"{"query":"query Mine($secret: String) { customers(filter: {name: {eq: $secret}}) { totalCount } }","variables":{"secret":"Zebulon"}}"#;
-    let mut stream = std::net::TcpStream::connect(&address).expect("it serves");
+    Served {
+        child,
+        log,
+        before,
+        address,
+    }
+}
+
+/// The whole answer to an operation.
+fn post(address: &str, token: &str, body: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(address).expect("it serves");
     write!(
         stream,
         "POST /graphql HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -259,6 +264,67 @@ fn it_ends_in_good_order_on_a_signal_and_no_secret_is_in_its_log() {
     .expect("it takes a request");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+/// Tokens of an identity provider, signed with RSA and with Ed25519, whose public keys are in a JWKS file.
+#[test]
+fn whom_a_jwks_file_vouches_for() {
+    let dir = tempfile::tempdir().expect("a folder");
+    klio(dir.path(), &["org", "create", "acme"]);
+    std::fs::write(dir.path().join("keys.json"), include_str!("keys/jwks.json")).expect("a file");
+    let mut served = serve(dir.path(), &["auth.jwt_jwks=keys.json"]);
+    let body = r#"{"query":"{ viewer { name role org } customers { totalCount } }"}"#;
+    for token in [include_str!("keys/rs256.jwt"), include_str!("keys/eddsa.jwt")] {
+        let answer = post(&served.address, token, body);
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.contains("\"totalCount\":0"),
+            "{answer}"
+        );
+        assert!(answer.contains("Una") && answer.contains("AGENT"), "{answer}");
+        // What its role forbids is forbidden.
+        let define = r#"{"query":"mutation { defineKlass(input: {name: \"x\"}) { applied errors { code } } }"}"#;
+        let answer = post(&served.address, token, define);
+        assert!(answer.contains("FORBIDDEN"), "{answer}");
+        // Another signature, another algorithm in the header, a key that is not in the file.
+        let parts: Vec<&str> = token.split('.').collect();
+        let [head, claims, signature] = parts.as_slice() else {
+            panic!("three parts")
+        };
+        let other = if token == include_str!("keys/rs256.jwt") {
+            include_str!("keys/eddsa.jwt")
+        } else {
+            include_str!("keys/rs256.jwt")
+        };
+        let other_head = other.split('.').next().expect("a head");
+        for forged in [
+            format!("{head}.{claims}.{}", signature.chars().rev().collect::<String>()),
+            format!("{other_head}.{claims}.{signature}"),
+            format!("{head}.{}.{signature}", claims.replacen('e', "f", 1)),
+        ] {
+            let answer = post(&served.address, &forged, body);
+            assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+        }
+    }
+    served.child.kill().expect("it can be ended");
+    served.child.wait().expect("it ends");
+}
+
+#[test]
+fn it_ends_in_good_order_on_a_signal_and_no_secret_is_in_its_log() {
+    let dir = tempfile::tempdir().expect("a folder");
+    klio(dir.path(), &["org", "create", "acme"]);
+    let token = text(&klio(dir.path(), &["token", "create", "--org", "acme", "--role", "admin"]).stdout)
+        .trim()
+        .to_owned();
+    let Served {
+        mut child,
+        mut log,
+        before,
+        address,
+    } = serve(dir.path(), &["log.level=trace", "log.format=json"]);
+    let body = r#"{"query":"query Mine($secret: String) { customers(filter: {name: {eq: $secret}}) { totalCount } }","variables":{"secret":"Zebulon"}}"#;
+    let answer = post(&address, &token, body);
     assert!(
         answer.starts_with("HTTP/1.1 200") && answer.contains("\"totalCount\":0"),
         "{answer}"

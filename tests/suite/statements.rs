@@ -4,7 +4,7 @@ use klio_tests::{Backend, Product};
 use serde_json::{Value as Json, json};
 
 /// Documents, and how many levels of relationships each has.
-const DOCUMENTS: [(&str, u64); 9] = [
+const DOCUMENTS: [(&str, u64); 13] = [
     (
         "{ customers(first: 10) { totalCount nodes { name orders(first: 10) { totalCount nodes { number lines(first: 200) { totalCount nodes { number } } } } } } }",
         3,
@@ -39,6 +39,24 @@ const DOCUMENTS: [(&str, u64); 9] = [
     ),
     (
         "{ customers(filter: { orders: { some: { lines: { some: { amount: { gte: 0 } } } } } }) { totalCount nodes { orders { nodes { lines { aggregate { count } } } } } } }",
+        3,
+    ),
+    // To one of several klasses, and back.
+    (
+        "{ lines(first: 200) { nodes { number subject { __typename ... on Order { number customer { name } } ... on Product { sku } } } } }",
+        3,
+    ),
+    (
+        "{ orders { nodes { number subjectOf(first: 200) { totalCount nodes { number subject { __typename } } } } } }",
+        3,
+    ),
+    (
+        "{ lines(filter: { subjectProduct: { sku: { startsWith: \"p\" } } }) { totalCount nodes { subject { ... on Product { orders { nodes { number } } } } } } }",
+        3,
+    ),
+    // To any klass of the org's own.
+    (
+        "{ notes(first: 200) { nodes { body about { id title klass { name } ... on Product { notes { totalCount } orders { totalCount } } } } } }",
         3,
     ),
 ];
@@ -79,7 +97,8 @@ async fn furnish(product: &Product) {
         json!({ "name": "line", "plural": "lines", "title": "{number}",
             "properties": [number, { "name": "amount", "kind": "integer" },
                            { "name": "state", "kind": "enum", "values": [{ "value": "new" }, { "value": "old" }], "default": "new" }],
-            "relationships": [{ "name": "order", "to": ["order"], "kind": "one", "inverse": "lines" }] }),
+            "relationships": [{ "name": "order", "to": ["order"], "kind": "one", "inverse": "lines" },
+                              { "name": "subject", "to": ["order", "product"], "kind": "one", "inverse": "subjectOf" }] }),
     ] {
         let define = "mutation ($k: KlassInput!) { defineKlass(input: $k) { klass { name } errors { message path } } }";
         product.data(define, json!({ "k": klass })).await;
@@ -107,12 +126,22 @@ async fn furnish(product: &Product) {
 /// More lines for each of the ten orders, and more messages: fewer than a page of the timeline, which so holds every kind at both sizes.
 async fn grow(product: &Product, lines: std::ops::Range<usize>, messages: usize) {
     for order in 0..10 {
-        let line = |i| json!({ "number": format!("{order}-{i}"), "amount": i, "order": { "connect": { "number": format!("o{order}") } } });
+        let line = |i| {
+            let subject = if i % 2 == 0 {
+                json!({ "product": { "connect": { "sku": format!("p{order}") } } })
+            } else {
+                json!({ "order": { "connect": { "number": format!("o{order}") } } })
+            };
+            json!({ "number": format!("{order}-{i}"), "amount": i, "subject": subject, "order": { "connect": { "number": format!("o{order}") } } })
+        };
         bulk(product, "Lines", "Line", lines.clone().map(line).collect()).await;
     }
     let message =
         |i| json!({ "body": format!("m{i}"), "channel": "CHAT", "direction": "IN", "conversation": { "connect": { "externalId": "k" } } });
     bulk(product, "Messages", "Message", (0..messages).map(message).collect()).await;
+    // Of a klass that has no customer, so that they do not stand on the timeline.
+    let note = |i| json!({ "body": format!("n{i}"), "about": { "product": { "connect": { "sku": format!("p{}", i % 10) } } } });
+    bulk(product, "Notes", "Note", (0..messages).map(note).collect()).await;
     let data = product.data("{ lines { totalCount } }", json!({})).await;
     assert_eq!(data["lines"]["totalCount"], json!(10 * lines.end));
 }

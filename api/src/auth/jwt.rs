@@ -255,10 +255,10 @@ mod tests {
     }
 
     /// Public keys, and tokens signed with the private ones by another implementation (node's), which were thrown away.
-    const JWKS: &str = r#"{"keys":[{"kty":"RSA","n":"u-n1t1Gc5CdHfZUuyGLfHfvz4JOnYIzWQYT4oDsc9NpJc9wP2a_LkXDQhAdAEW5eO8dMCwoGsjoN7K3TZeXuA7yDgqoIdcOKesfM9T117Ylecj8uoOlBwC8FKn5YV1ewEW6AMpGVSr8HGrZTC8XBWxIfoNUmyzBTEleSltiNQf4EttK0OXGCh0hceP3mOonjVhUMPzyW1fQYhhKatnqUYm6fvAZ-973OUlamDStL63G3UjUnbNKr9LvUueUhTe9U5ZL3FpU3o_DnLcoyeTziXyVHMY7MXaj8dDejgK_W2swTPE6qRKnc1smIdtpxsmsn_9BlxwiwkR9LZ2gTy7-1sQ","e":"AQAB","kid":"r","use":"sig","alg":"RS256"},{"crv":"Ed25519","x":"rd4EjheoMW41lfrtWeRZw7QsBnrAPPaZOgCxSZb6rcc","kty":"OKP","kid":"e","use":"sig","alg":"EdDSA"}]}"#;
+    const JWKS: &str = include_str!("../../tests/keys/jwks.json");
     const RSA_PEM: &str = "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAu+n1t1Gc5CdHfZUuyGLf\nHfvz4JOnYIzWQYT4oDsc9NpJc9wP2a/LkXDQhAdAEW5eO8dMCwoGsjoN7K3TZeXu\nA7yDgqoIdcOKesfM9T117Ylecj8uoOlBwC8FKn5YV1ewEW6AMpGVSr8HGrZTC8XB\nWxIfoNUmyzBTEleSltiNQf4EttK0OXGCh0hceP3mOonjVhUMPzyW1fQYhhKatnqU\nYm6fvAZ+973OUlamDStL63G3UjUnbNKr9LvUueUhTe9U5ZL3FpU3o/DnLcoyeTzi\nXyVHMY7MXaj8dDejgK/W2swTPE6qRKnc1smIdtpxsmsn/9BlxwiwkR9LZ2gTy7+1\nsQIDAQAB\n-----END PUBLIC KEY-----\n";
-    const RS256: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6InIiLCJ0eXAiOiJKV1QifQ.eyJvcmciOiJhY21lIiwicm9sZSI6ImFnZW50Iiwic3ViIjoidTEiLCJuYW1lIjoiVW5hIiwiZXhwIjo0MTAyNDQ0ODAwfQ.H-Fc8G0gitvQnNclimA1kBrbu1hj9-mcIlIlCU_kvdPLMfJnxFojkz3e7EAxHVFCYcjR-4OztN46d6aAb1gZVSGq9kBSNArvHCwi3FWB_pMcHSJwG4fVq4gkFoe3JX7l0w3rNfxhrVzMvI7-zS1v0Q4IGwLlgn-VxlF8-7uQgvDmfaeWBY4uXFSJETChLjkoxV8i8yw-VehsBDDGJ2JcMKjo6E1Y98j1c2iKAeMLJlpbmHUL_py6gAST-eJtDU8durKKwOoKsvNfrUD-KUkbGeKpIxzgiSoAiSml93WJejzPE0IWc-naqmVDxC8gxgV9zjCL0CIGpazJM8naXKATnw";
-    const EDDSA: &str = "eyJhbGciOiJFZERTQSIsImtpZCI6ImUiLCJ0eXAiOiJKV1QifQ.eyJvcmciOiJhY21lIiwicm9sZSI6ImFnZW50Iiwic3ViIjoidTEiLCJuYW1lIjoiVW5hIiwiZXhwIjo0MTAyNDQ0ODAwfQ.zODnNgwwwcj6JZl3iDr9E-4LdBWKBFGgfg2g6aMY66apwxYnlYUDH13EDfrX37v7rpIslQn93b-gmxann6n_DA";
+    const RS256: &str = include_str!("../../tests/keys/rs256.jwt");
+    const EDDSA: &str = include_str!("../../tests/keys/eddsa.jwt");
 
     fn with_file<T>(name: &str, text: &str, then: impl FnOnce(std::path::PathBuf) -> T) -> T {
         let dir = tempfile::tempdir().expect("a folder");

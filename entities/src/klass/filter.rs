@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{End, Klass, Property, Value};
+use super::{End, Kind, Klass, Property, Value};
 
 /// A condition on an object of a klass.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +37,15 @@ pub enum Filter {
         /// What they must match.
         filter: Box<Filter>,
     },
+    /// Items of a list that an object holds itself: of objects with parts, or of money.
+    Items {
+        /// The list.
+        of: Box<Target>,
+        /// How many must match.
+        quantifier: Quantifier,
+        /// What they must match: its targets are parts of [`Base::Item`].
+        filter: Box<Filter>,
+    },
     /// How many objects at the other end of a relationship match.
     Count {
         /// The relationship, seen from here.
@@ -61,14 +70,112 @@ pub enum Target {
     Amount(Arc<Property>),
     /// The currency of a money property: a string.
     Currency(Arc<Property>),
-    /// A place in a JSON or object property, as text (`->>`), or as a number where the operand is one.
-    Path(Arc<Property>, Vec<String>),
+    /// A place in a JSON value, as text (`->>`), or as a number where the operand is one.
+    Path(Base, Vec<String>),
+    /// A part of a value with parts, by names from the outside in (none: the value itself): compared as its kind says.
+    Part(Base, Vec<String>, Box<Kind>),
     /// A property of the link through which the object was reached (only within [`Filter::Related`] over a link table).
     Link(Arc<Property>),
+    /// The currency of a link's money property: a string. ([`Target::Link`] compares the amount.)
+    LinkCurrency(Arc<Property>),
     /// The far object's id of a to-one end: `customer: {id: {eq}}` without a join.
     Reference(Arc<End>),
     /// Any of a customer's contact points of a kind, normalised (`email`: lower case; `phone`: + and digits). Ops: `Eq In`.
     Contact(ContactKind),
+}
+
+/// In what a part or a place is looked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Base {
+    /// A property's value.
+    Property(Arc<Property>),
+    /// The value of a property of the link.
+    Link(Arc<Property>),
+    /// The item at hand (only within [`Filter::Items`]).
+    Item,
+}
+
+impl Target {
+    /// The property that is looked at, if it is one.
+    pub fn property(&self) -> Option<&Arc<Property>> {
+        match self {
+            Target::Property(p)
+            | Target::Amount(p)
+            | Target::Currency(p)
+            | Target::Link(p)
+            | Target::LinkCurrency(p)
+            | Target::Path(Base::Property(p) | Base::Link(p), _)
+            | Target::Part(Base::Property(p) | Base::Link(p), ..) => Some(p),
+            Target::Path(Base::Item, _) | Target::Part(Base::Item, ..) | Target::Reference(_) | Target::Contact(_) => None,
+        }
+    }
+
+    /// A part of it, by name; `None` where it has none of that name.
+    pub fn part(&self, name: &str) -> Option<Target> {
+        let (base, path, kind) = match self {
+            Target::Property(p) if p.kind == Kind::Money => {
+                return match name {
+                    "amount" => Some(Target::Amount(p.clone())),
+                    "currency" => Some(Target::Currency(p.clone())),
+                    _ => None,
+                };
+            }
+            Target::Link(p) if p.kind == Kind::Money => {
+                return match name {
+                    "amount" => Some(self.clone()),
+                    "currency" => Some(Target::LinkCurrency(p.clone())),
+                    _ => None,
+                };
+            }
+            Target::Property(p) => (Base::Property(p.clone()), [].as_slice(), &p.kind),
+            Target::Link(p) => (Base::Link(p.clone()), [].as_slice(), &p.kind),
+            Target::Part(base, path, kind) => (base.clone(), path.as_slice(), &**kind),
+            Target::Amount(_)
+            | Target::Currency(_)
+            | Target::LinkCurrency(_)
+            | Target::Path(..)
+            | Target::Reference(_)
+            | Target::Contact(_) => {
+                return None;
+            }
+        };
+        let mut path = path.to_vec();
+        let kind = match kind {
+            // The value as a whole compares amounts.
+            Kind::Money if name == "amount" => Kind::Money,
+            Kind::Money if name == "currency" => {
+                path.push(name.to_owned());
+                Kind::String
+            }
+            Kind::Object(kind) => {
+                path.push(name.to_owned());
+                kind.parts.iter().find(|part| part.name == name)?.kind.clone()
+            }
+            _ => return None,
+        };
+        Some(Target::Part(base, path, Box::new(kind)))
+    }
+
+    /// A place in it, where it is free JSON.
+    pub fn place(&self, steps: Vec<String>) -> Option<Target> {
+        let (base, mut path) = match self {
+            Target::Property(p) if p.kind == Kind::Json => (Base::Property(p.clone()), Vec::new()),
+            Target::Link(p) if p.kind == Kind::Json => (Base::Link(p.clone()), Vec::new()),
+            Target::Part(base, path, kind) if **kind == Kind::Json => (base.clone(), path.clone()),
+            _ => return None,
+        };
+        path.extend(steps);
+        Some(Target::Path(base, path))
+    }
+
+    /// The kind of what is compared, where it is one of those that properties have.
+    pub fn kind(&self) -> Option<&Kind> {
+        match self {
+            Target::Property(p) | Target::Link(p) => Some(&p.kind),
+            Target::Part(_, _, kind) => Some(kind),
+            _ => None,
+        }
+    }
 }
 
 /// Kinds of contact points.

@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 use serde_json::{Map, Value as Json};
 
 use super::accept::{self, compare};
-use super::filter::{Op, Operand, Target};
+use super::filter::{Base, Op, Operand, Quantifier, Target};
 use super::relationship::Link;
 use super::{Filter, Kind, ObjectId, Property, Value};
 
@@ -39,8 +39,52 @@ pub fn matches(filter: &Filter, image: &Map<String, Json>, args: &[Value]) -> Op
         }
         Filter::Not(it) => matches(it, image, args).map(|m| !m),
         Filter::Compare { target, op, operand } => compare_target(target, *op, operand, image, args),
+        Filter::Items { of, quantifier, filter } => items_match(of, *quantifier, filter, image, args),
         Filter::Related { .. } | Filter::Count { .. } => None,
     }
+}
+
+/// Under which key an item stands while it is looked at: no column is called so.
+const ITEM: &str = "";
+
+/// Conditions on the items of a list.
+fn items_match(of: &Target, quantifier: Quantifier, filter: &Filter, image: &Map<String, Json>, args: &[Value]) -> Option<bool> {
+    let (base, path) = match of {
+        Target::Property(p) => (Base::Property(p.clone()), [].as_slice()),
+        Target::Part(base, path, _) => (base.clone(), path.as_slice()),
+        _ => return None,
+    };
+    let (mut some, mut all) = (Some(false), Some(true));
+    for item in json_at(root(&base, image)?, path).as_array().into_iter().flatten() {
+        let image = Map::from_iter([(ITEM.to_owned(), item.clone())]);
+        match matches(filter, &image, args) {
+            Some(true) => some = Some(true),
+            Some(false) => all = Some(false),
+            None => {
+                some = some.filter(|it| *it);
+                all = all.filter(|it| !*it);
+            }
+        }
+    }
+    match quantifier {
+        Quantifier::Some => some,
+        Quantifier::None => some.map(|it| !it),
+        Quantifier::Every => all,
+    }
+}
+
+/// The stored JSON of what a part belongs to. `None`: it is not in the image.
+fn root<'a>(base: &Base, image: &'a Map<String, Json>) -> Option<&'a Json> {
+    match base {
+        Base::Property(p) => Some(image.get(&p.column).unwrap_or(&Json::Null)),
+        Base::Item => Some(image.get(ITEM).unwrap_or(&Json::Null)),
+        Base::Link(_) => None,
+    }
+}
+
+/// What stands behind these keys; null where nothing does.
+fn json_at<'a>(json: &'a Json, path: &[String]) -> &'a Json {
+    path.iter().fold(json, |at, key| at.get(key).unwrap_or(&Json::Null))
 }
 
 fn compare_target(target: &Target, op: Op, operand: &Operand, image: &Map<String, Json>, args: &[Value]) -> Option<bool> {
@@ -55,7 +99,12 @@ fn compare_target(target: &Target, op: Op, operand: &Operand, image: &Map<String
             Value::Money { currency, .. } => (Value::String(currency), &Kind::String),
             _ => (Value::Null, &Kind::String),
         },
-        Target::Path(p, path) => (at_path(image.get(&p.column).unwrap_or(&Json::Null), path, operand), &Kind::String),
+        Target::Path(base, path) => (at_path(root(base, image)?, path, operand), &Kind::String),
+        Target::Part(base, path, kind) => {
+            let json = json_at(root(base, image)?, path);
+            let value = accept::accept(kind, json, &[]).ok().or_else(|| stored(kind, json))?;
+            (value, &**kind)
+        }
         Target::Reference(end) => match &end.relationship.link {
             Link::Column { column, .. } if end.side == super::relationship::Side::From => {
                 let id = image.get(column).and_then(Json::as_str).and_then(|s| s.parse().ok());
@@ -63,7 +112,7 @@ fn compare_target(target: &Target, op: Op, operand: &Operand, image: &Map<String
             }
             _ => return None,
         },
-        Target::Link(_) | Target::Contact(_) => return None,
+        Target::Link(_) | Target::LinkCurrency(_) | Target::Contact(_) => return None,
     };
     test(&value, kind, op, operand)
 }
@@ -406,7 +455,7 @@ mod tests {
         };
         assert_eq!(says("\"money\"", money, Target::Property, Op::Lt, whole), Some(true));
         fn place(p: Arc<Property>) -> Target {
-            Target::Path(p, vec!["a".into(), "0".into(), "b".into()])
+            Target::Path(Base::Property(p), vec!["a".into(), "0".into(), "b".into()])
         }
         let json = serde_json::json!({ "a": [{ "b": 7 }] });
         assert_eq!(says("\"json\"", json.clone(), place, Op::Gt, Value::Integer(6)), Some(true));
@@ -424,7 +473,7 @@ mod tests {
         let related = Filter::Related {
             end: conversation.end("messages").expect("an end").clone(),
             klass: registry.klass("message").expect("a standard klass").clone(),
-            quantifier: crate::klass::filter::Quantifier::Some,
+            quantifier: Quantifier::Some,
             filter: Box::new(Filter::And(vec![])),
         };
         let image = Map::from_iter([("customer_id".to_owned(), Json::from("01890a5d-ac96-774b-bcce-b302099a8057"))]);

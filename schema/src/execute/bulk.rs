@@ -262,7 +262,7 @@ fn truth(filter: &Filter) -> Option<bool> {
             known.then_some(false)
         }
         Filter::Not(it) => truth(it).map(|it| !it),
-        Filter::Compare { .. } | Filter::Related { .. } | Filter::Count { .. } => None,
+        Filter::Compare { .. } | Filter::Items { .. } | Filter::Related { .. } | Filter::Count { .. } => None,
     }
 }
 

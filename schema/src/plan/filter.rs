@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use klio_entities::klass::filter::Operand;
-use klio_entities::klass::filter::{ContactKind, Op, Quantifier, Target};
+use klio_entities::klass::filter::{Base, ContactKind, Op, Quantifier, Target};
 use klio_entities::klass::kind::Kind;
 use klio_entities::klass::{End, Filter, Klass, Property, Value};
 
@@ -184,8 +184,8 @@ impl<'a> Compiler<'a> {
 
     /// `status: {eq: OPEN, …}`
     fn target(&mut self, klass: &Arc<Klass>, field: &Argument, target: &Target, value: &Input) -> Result<Filter, Error> {
-        if let Target::Property(p) | Target::Amount(p) | Target::Currency(p) | Target::Path(p, _) | Target::Link(p) = target {
-            self.may_use(p, "filter")?;
+        if let Some(property) = target.property() {
+            self.may_use(property, "filter")?;
         }
         self.operators(klass, field.ty.name(), target, value)
     }
@@ -197,10 +197,11 @@ impl<'a> Compiler<'a> {
         let mut target = target.clone();
         // A place in a JSON value is said beside the operators that apply to it.
         if let Some(path) = given.get("path")
-            && let Target::Property(property) | Target::Path(property, _) = &target
             && matches!(self.field_of(ty, "path")?.means, InputMeaning::TargetPart(_))
+            && let Some(place) = target.place(Vec::new())
         {
-            target = Target::Path(property.clone(), self.path(path)?);
+            let steps = self.path(path)?;
+            target = target.place(steps).unwrap_or(place);
         }
         let mut all = Vec::with_capacity(given.len());
         for (name, value) in given {
@@ -225,7 +226,18 @@ impl<'a> Compiler<'a> {
                 }
                 InputMeaning::WithinLast => all.push(self.within(&target, value, true)?),
                 InputMeaning::WithinNext => all.push(self.within(&target, value, false)?),
-                InputMeaning::TargetPart(part) if part == "path" => {}
+                InputMeaning::TargetPart(_) if matches!(target, Target::Path(..)) => {}
+                InputMeaning::Quantifier(quantifier) => {
+                    let Some(Kind::List(item)) = target.kind() else {
+                        return Err(Error::internal(format!("{target:?} is no list")));
+                    };
+                    let item = Target::Part(Base::Item, Vec::new(), item.clone());
+                    all.push(Filter::Items {
+                        filter: Box::new(self.operators(klass, inner.name(), &item, value)?),
+                        of: Box::new(target.clone()),
+                        quantifier,
+                    });
+                }
                 InputMeaning::TargetPart(part) => {
                     let target = part_of(&target, &part)?;
                     all.push(self.operators(klass, inner.name(), &target, value)?);
@@ -318,7 +330,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn within(&mut self, target: &Target, value: &Input, back: bool) -> Result<Filter, Error> {
-        let day = matches!(target, Target::Property(p) | Target::Link(p) if p.kind == Kind::Date);
+        let day = target.kind() == Some(&Kind::Date);
         let now = Input::Leaf(Value::String("PT0S".into()), None);
         let (from, to) = if back { (value, &now) } else { (&now, value) };
         let (from_fit, to_fit) = if back {
@@ -338,7 +350,7 @@ impl<'a> Compiler<'a> {
     /// How an operand is made fit for a target.
     fn fit(&self, klass: &Klass, target: &Target, op: Op) -> Fit {
         match target {
-            Target::Property(property) | Target::Link(property) => match property.kind.item() {
+            Target::Property(_) | Target::Link(_) | Target::Part(..) => match target.kind().map_or(&Kind::Json, Kind::item) {
                 Kind::Id => Fit::Id(klass.id_prefix.clone(), klass.legal.type_name.clone()),
                 Kind::Phone if !matches!(op, Op::Matches { .. }) => Fit::Phone,
                 Kind::Decimal | Kind::Money => Fit::Decimal,
@@ -351,7 +363,7 @@ impl<'a> Compiler<'a> {
             },
             Target::Contact(ContactKind::Email) => Fit::Lower,
             Target::Contact(ContactKind::Phone) => Fit::Phone,
-            Target::Contact(ContactKind::ExternalId) | Target::Currency(_) | Target::Path(..) => Fit::As,
+            Target::Contact(ContactKind::ExternalId) | Target::Currency(_) | Target::LinkCurrency(_) | Target::Path(..) => Fit::As,
         }
     }
 
@@ -362,17 +374,9 @@ impl<'a> Compiler<'a> {
 }
 
 fn part_of(target: &Target, part: &str) -> Result<Target, Error> {
-    match (target, part) {
-        (Target::Property(property), "amount") => Ok(Target::Amount(property.clone())),
-        (Target::Property(property), "currency") => Ok(Target::Currency(property.clone())),
-        (Target::Property(property), part) => Ok(Target::Path(property.clone(), vec![part.to_owned()])),
-        (Target::Path(property, path), part) => {
-            let mut path = path.clone();
-            path.push(part.to_owned());
-            Ok(Target::Path(property.clone(), path))
-        }
-        (other, part) => Err(Error::internal(format!("{other:?} has no part {part}"))),
-    }
+    target
+        .part(part)
+        .ok_or_else(|| Error::internal(format!("{target:?} has no part {part}")))
 }
 
 fn null_operand(name: &str) -> Error {
@@ -402,7 +406,7 @@ fn narrows(filter: &Filter) -> bool {
     match filter {
         Filter::And(all) => all.iter().any(narrows),
         Filter::Or(any) => !any.is_empty() && any.iter().all(narrows),
-        Filter::Not(_) | Filter::Count { .. } => false,
+        Filter::Not(_) | Filter::Count { .. } | Filter::Items { .. } => false,
         Filter::Related { quantifier, filter, .. } => *quantifier == Quantifier::Some && narrows(filter),
         Filter::Compare { target, op, .. } => {
             matches!(

@@ -316,6 +316,7 @@ fn terse(filter: &klio_entities::klass::Filter) -> String {
             };
             format!("{target} {op:?} {operand:?}")
         }
+        F::Items { of, quantifier, filter } => format!("{quantifier:?} {of:?}({})", terse(filter)),
         F::Related {
             end, quantifier, filter, ..
         } => format!("{quantifier:?} {}({})", end.legal, terse(filter)),

@@ -195,6 +195,8 @@ impl Builder<'_> {
         insert(&mut money, vec![between("Decimal")]);
         self.add_input(money);
 
+        self.add_input(items_filter("MoneyListFilter", "Money", "MoneyFilter"));
+
         let mut json = input(
             "JSONFilter",
             None,
@@ -510,6 +512,18 @@ pub(super) fn list_filter(name: &str, item: &str) -> InputType {
             is_null(),
         ],
     );
+    it
+}
+
+/// `some every none isNull` of a list whose items have parts.
+pub(super) fn items_filter(name: &str, item: &str, filter: &str) -> InputType {
+    let mut it = input(
+        Name::of(name),
+        None,
+        format!("Conditions on a list of `{item}`; all that are given must hold."),
+    );
+    super::filter::quantifiers(&mut it, filter);
+    insert(&mut it, vec![is_null()]);
     it
 }
 

@@ -222,7 +222,7 @@ fn logic(into: &mut InputType, name: &str) {
 }
 
 /// `some every none`.
-fn quantifiers(into: &mut InputType, filter: &str) {
+pub(super) fn quantifiers(into: &mut InputType, filter: &str) {
     base::insert(
         into,
         vec![

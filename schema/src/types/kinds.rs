@@ -188,14 +188,7 @@ impl Builder<'_> {
                 &mut given,
                 Argument::new(&part.name, ty, InputMeaning::ValuePart(part.name.clone()), description.clone()),
             );
-            let filter = match &part.kind {
-                Kind::String | Kind::Text | Kind::Url | Kind::Email | Kind::Phone | Kind::Tree { .. } => Some("StringFilter".to_owned()),
-                Kind::Integer { .. } => Some("IntFilter".to_owned()),
-                Kind::Decimal => Some("DecimalFilter".to_owned()),
-                Kind::Enum(it) => Some(enum_name(it, &name, &part.name) + "Filter"),
-                _ => None,
-            };
-            if let Some(filter) = filter {
+            if let Some(filter) = self.filter_of(&name, &part.kind, &part.name) {
                 let field = Argument::new(&part.name, t(filter), InputMeaning::TargetPart(part.name.clone()), description);
                 self.put_input(&mut conditions, field);
             }
@@ -209,10 +202,9 @@ impl Builder<'_> {
         self.add_object(out);
         self.add_input(given);
         self.add_input(conditions);
+        let mut items = super::base::items_filter(&format!("{name}ListFilter"), &name, &format!("{name}Filter"));
         if has_place(kind) {
-            let mut near = input(format!("{name}ListFilter"), None, format!("Conditions on a list of `{name}`."));
-            near.fields.insert("isNull".into(), is_null());
-            near.fields.insert(
+            items.fields.insert(
                 "near".into(),
                 Argument::new(
                     "near",
@@ -221,8 +213,8 @@ impl Builder<'_> {
                     "At least one is within so many kilometres of a point.",
                 ),
             );
-            self.add_input(near);
         }
+        self.add_input(items);
     }
 
     fn differs(&mut self, name: &str) {
@@ -235,13 +227,14 @@ impl Builder<'_> {
         self.faults.push(fault);
     }
 
-    /// The filter input of a property: `None` when it cannot be filtered by.
-    pub(super) fn filter_of(&mut self, owner: &str, property: &Property) -> Option<String> {
-        Some(match &property.kind {
+    /// The filter input of a kind that belongs to `owner`'s `name`: `None` when it cannot be filtered by.
+    fn filter_of(&mut self, owner: &str, kind: &Kind, name: &str) -> Option<String> {
+        Some(match kind {
             Kind::List(item) => match &**item {
-                Kind::Enum(it) => self.enum_list_filter(&enum_name(it, owner, &property.legal)),
-                Kind::Object(it) if has_place(it) => object_name(it, owner, &property.legal) + "ListFilter",
-                Kind::Object(_) | Kind::Money | Kind::Json | Kind::Actor | Kind::List(_) => "IsNullFilter".into(),
+                Kind::Enum(it) => self.enum_list_filter(&enum_name(it, owner, name)),
+                Kind::Object(it) => object_name(it, owner, name) + "ListFilter",
+                Kind::Money => "MoneyListFilter".into(),
+                Kind::Json | Kind::Actor | Kind::List(_) => "IsNullFilter".into(),
                 scalar_kind => format!("{}ListFilter", scalar(scalar_kind).unwrap_or("String")),
             },
             Kind::Actor => return None,
@@ -256,14 +249,14 @@ impl Builder<'_> {
             Kind::DateTime => "DateTimeFilter".into(),
             Kind::Money => "MoneyFilter".into(),
             Kind::Json => "JSONFilter".into(),
-            Kind::Enum(it) => enum_name(it, owner, &property.legal) + "Filter",
-            Kind::Object(it) => object_name(it, owner, &property.legal) + "Filter",
+            Kind::Enum(it) => enum_name(it, owner, name) + "Filter",
+            Kind::Object(it) => object_name(it, owner, name) + "Filter",
         })
     }
 
     /// A filter's field for a property.
     pub(super) fn filter_field(&mut self, owner: &str, property: &Arc<Property>, target: fn(Arc<Property>) -> Target) -> Option<Argument> {
-        let filter = self.filter_of(owner, property)?;
+        let filter = self.filter_of(owner, &property.kind, &property.legal)?;
         Some(Argument {
             deprecated: property.deprecated.clone().map(Into::into),
             ..Argument::new(

@@ -7,6 +7,8 @@
 //! | `near(locations, latitude, longitude, km)` | 1 where one of the locations (JSON) lies that near |
 //! | `json_at(json, path)` | what stands at a path (a JSON array of keys and places), for what SQLite's own paths cannot say |
 //! | `json_same(json, json)` | 1 where both say the same, whatever the order of keys |
+//! | `scaled(text, digits)` | a decimal in JSON as an integer with so many digits behind the point |
+//! | `micros(text)` | an instant in JSON (RFC 3339) in microseconds since 1970 |
 //! | `time_bucket(micros, width, zone)` | the local start of the bucket of an instant, `2026-11-01` |
 //! | `date_bucket(date, width)` | the start of the bucket of a day |
 //! | `big_sum(integer)` | an exact sum; text where it exceeds 64 bits |
@@ -22,6 +24,7 @@ use regex::{Regex, RegexBuilder};
 use rusqlite::functions::{Aggregate, Context, FunctionFlags};
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, Error, Result};
+use rust_decimal::Decimal;
 use serde_json::Value as Json;
 
 /// Gives a connection our functions.
@@ -33,6 +36,8 @@ pub fn register(connection: &Connection) -> Result<()> {
     connection.create_scalar_function("near", 4, flags, near)?;
     connection.create_scalar_function("json_at", 2, flags, json_at)?;
     connection.create_scalar_function("json_same", 2, flags, json_same)?;
+    connection.create_scalar_function("scaled", 2, flags, scaled)?;
+    connection.create_scalar_function("micros", 1, flags, micros)?;
     connection.create_scalar_function("time_bucket", 3, flags, time_bucket)?;
     connection.create_scalar_function("date_bucket", 2, flags, date_bucket)?;
     connection.create_aggregate_function("big_sum", 1, flags, BigSum)?;
@@ -120,6 +125,26 @@ fn json_at(context: &Context<'_>) -> Result<Option<String>> {
         }
     }
     Ok(Some(at.to_string()))
+}
+
+fn scaled(context: &Context<'_>) -> Result<Option<i64>> {
+    let Some(text) = text(context, 0)? else { return Ok(None) };
+    let digits: u32 = context.get(1)?;
+    let decimal = Decimal::from_str_exact(text).or_else(|_| Decimal::from_scientific(text)).ok();
+    // What is no decimal of this size is no value.
+    Ok(decimal.and_then(|mut decimal| {
+        decimal.rescale(digits);
+        if decimal.scale() == digits {
+            i64::try_from(decimal.mantissa()).ok()
+        } else {
+            None
+        }
+    }))
+}
+
+fn micros(context: &Context<'_>) -> Result<Option<i64>> {
+    let at = text(context, 0)?.and_then(|text| DateTime::parse_from_rfc3339(text).ok());
+    Ok(at.map(|at| at.timestamp_micros()))
 }
 
 fn json_same(context: &Context<'_>) -> Result<Option<bool>> {
@@ -307,6 +332,19 @@ mod tests {
         assert_eq!(ask(&format!("select near('{places}', 52.39, 13.06, 30.0)")), Value::Integer(1));
         assert_eq!(ask(&format!("select near('{places}', 52.39, 13.06, 20.0)")), Value::Integer(0));
         assert_eq!(ask("select near(null, 52.39, 13.06, 20.0)"), Value::Null);
+    }
+
+    #[test]
+    fn values_in_json_are_read_as_columns_are() {
+        assert_eq!(ask("select scaled('48.2', 6)"), Value::Integer(48_200_000));
+        assert_eq!(
+            ask("select scaled('-123456789012.123456', 6)"),
+            Value::Integer(-123_456_789_012_123_456)
+        );
+        assert_eq!(ask("select scaled('x', 6)"), Value::Null);
+        assert_eq!(ask("select scaled(null, 4)"), Value::Null);
+        assert_eq!(ask("select micros('1970-01-01T00:00:01.000002Z')"), Value::Integer(1_000_002));
+        assert_eq!(ask("select micros('yesterday')"), Value::Null);
     }
 
     #[test]

@@ -12,9 +12,10 @@ use crate::klass::filter::{ContactKind, Op, Operand, Quantifier, Target};
 use crate::klass::{Filter, Kind, Property, Value};
 
 use super::bind::Form;
+use super::part;
 use super::relate::{reach, reference};
 use super::scope::Scope;
-use super::writer::{Writer, literal};
+use super::writer::Writer;
 
 /// Adds a filter to what must hold.
 pub(super) fn require(writer: &mut Writer<'_>, scope: &mut Scope, filter: &Filter) {
@@ -46,6 +47,7 @@ pub(super) fn condition(writer: &mut Writer<'_>, scope: &mut Scope, filter: &Fil
         },
         Filter::Not(inner) => negate(writer, scope, inner),
         Filter::Compare { target, op, operand } => compare(writer, scope, target, *op, operand),
+        Filter::Items { of, quantifier, filter } => part::items(writer, scope, of, *quantifier, filter),
         Filter::Related {
             end,
             klass,
@@ -83,7 +85,7 @@ fn join(writer: &mut Writer<'_>, scope: &mut Scope, parts: &[Filter], word: &str
     format!("({})", parts.join(word))
 }
 
-fn negate(writer: &mut Writer<'_>, scope: &mut Scope, inner: &Filter) -> String {
+pub(super) fn negate(writer: &mut Writer<'_>, scope: &mut Scope, inner: &Filter) -> String {
     match inner {
         Filter::Not(twice) => condition(writer, scope, twice),
         // These are never unknown, so plain negation keeps them fit for an index.
@@ -138,9 +140,18 @@ fn compare(writer: &mut Writer<'_>, scope: &mut Scope, target: &Target, op: Op, 
             typed(writer, &id, &Kind::Id, op, operand)
         }
         Target::Contact(kind) => contact(writer, scope, *kind, operand, op == Op::In),
-        Target::Path(property, path) => {
-            let column = scope.column(property.home, &property.column);
-            at_path(writer, &column, path, op, operand)
+        Target::LinkCurrency(property) => {
+            let column = scope.link_column(&format!("{}_currency", property.column));
+            typed(writer, &column, &Kind::String, op, operand)
+        }
+        Target::Path(base, path) => {
+            let json = part::root(scope, base);
+            part::at_path(writer, &json, path, op, operand)
+        }
+        Target::Part(base, path, kind) => {
+            let json = part::root(scope, base);
+            let value = part::part(writer, &json, path, kind);
+            typed(writer, &value, kind, op, operand)
         }
     }
 }
@@ -181,7 +192,7 @@ pub(super) fn sign(op: Op) -> &'static str {
 }
 
 /// A column of a kind against an operand.
-fn typed(writer: &mut Writer<'_>, column: &str, kind: &Kind, op: Op, operand: &Operand) -> String {
+pub(super) fn typed(writer: &mut Writer<'_>, column: &str, kind: &Kind, op: Op, operand: &Operand) -> String {
     let form = Form::of(kind);
     // An e-mail address is kept as given; whether two are the same is told in lower case. (It sorts as it is kept.)
     let mail = *kind == Kind::Email && matches!(op, Op::Eq | Op::Ne | Op::In | Op::NotIn);
@@ -239,7 +250,7 @@ fn typed(writer: &mut Writer<'_>, column: &str, kind: &Kind, op: Op, operand: &O
     }
 }
 
-fn is_null(writer: &mut Writer<'_>, expr: &str, operand: &Operand) -> String {
+pub(super) fn is_null(writer: &mut Writer<'_>, expr: &str, operand: &Operand) -> String {
     match operand {
         Operand::Const(Value::Bool(false)) => format!("{expr} is not null"),
         Operand::Const(_) => format!("{expr} is null"),
@@ -314,7 +325,7 @@ fn under(writer: &mut Writer<'_>, column: &str, kind: &Kind, operand: &Operand) 
 }
 
 /// On Postgres by containment, which an index of the list serves.
-fn has_any(writer: &mut Writer<'_>, column: &str, operand: &Operand) -> String {
+pub(super) fn has_any(writer: &mut Writer<'_>, column: &str, operand: &Operand) -> String {
     if writer.postgres() {
         let items = writer.operand(operand, Form::List(Box::new(Form::JsonItem)));
         return format!("{column} @> any({items})");
@@ -324,7 +335,7 @@ fn has_any(writer: &mut Writer<'_>, column: &str, operand: &Operand) -> String {
     format!("exists (select 1 from json_each({column}) {x} where {x}.value in (select {y}.value from json_each({items}) {y}))")
 }
 
-fn has_all(writer: &mut Writer<'_>, column: &str, operand: &Operand) -> String {
+pub(super) fn has_all(writer: &mut Writer<'_>, column: &str, operand: &Operand) -> String {
     let items = writer.operand(operand, Form::Json);
     if writer.postgres() {
         return format!("{column} @> {items}");
@@ -350,97 +361,4 @@ fn near(writer: &mut Writer<'_>, column: &str, operand: &Operand) -> String {
         "exists (select 1 from jsonb_array_elements(case jsonb_typeof({column}) when 'array' then {column} when 'object' then jsonb_build_array({column}) end) {x} \
          where 12742 * asin(sqrt(least(1, power(sind(({lat} - {latitude}) / 2), 2) + cosd({latitude}) * cosd({lat}) * power(sind(({lon} - {longitude}) / 2), 2)))) <= {km})"
     )
-}
-
-/// A place in a JSON property: as text, or as a number where the operand is one (an operand's kind may show only when it is bound,
-/// so both are said and the one that is not meant is null).
-fn at_path(writer: &mut Writer<'_>, column: &str, path: &[String], op: Op, operand: &Operand) -> String {
-    let place = place(writer, column, path);
-    match op {
-        Op::IsNull => return is_null(writer, &place.text, operand),
-        Op::Eq | Op::Gt | Op::Gte | Op::Lt | Op::Lte | Op::Ne => {
-            let number = writer.operand(operand, Form::PathNumber);
-            let text = writer.operand(operand, Form::PathText);
-            if op == Op::Ne {
-                // Exactly one of the two operands is not null.
-                return format!(
-                    "(({} = {number}) is not true and ({} = {text}) is not true)",
-                    place.number, place.text
-                );
-            }
-            let sign = sign(op);
-            return format!("({} {sign} {text} or {} {sign} {number})", place.text, place.number);
-        }
-        Op::In | Op::NotIn => {
-            let text = writer.in_list(&place.text, operand, &Form::PathText);
-            let number = writer.in_list(&place.number, operand, &Form::PathNumber);
-            let any = format!("({text} or {number})");
-            return if op == Op::In { any } else { format!("{any} is not true") };
-        }
-        Op::HasAny | Op::HasAll | Op::HasNone => {
-            if op == Op::HasAll {
-                return has_all(writer, &place.json, operand);
-            }
-            let any = has_any(writer, &place.json, operand);
-            return if op == Op::HasNone { format!("({any}) is not true") } else { any };
-        }
-        Op::Contains { .. } | Op::StartsWith { .. } | Op::EndsWith { .. } | Op::Matches { .. } | Op::EqFold | Op::Under | Op::Near => {}
-    }
-    let target = if op == Op::Near { &place.json } else { &place.text };
-    typed(writer, target, &Kind::Text, op, operand)
-}
-
-struct Place {
-    json: String,
-    text: String,
-    number: String,
-}
-
-fn place(writer: &Writer<'_>, column: &str, path: &[String]) -> Place {
-    // A step of digits may be a place in an array.
-    let in_array = path.iter().any(|step| !step.is_empty() && step.bytes().all(|b| b.is_ascii_digit()));
-    if writer.postgres() && in_array {
-        let steps: Vec<String> = path.iter().map(|step| literal(step)).collect();
-        let json = format!("({column} #> array[{}])", steps.join(", "));
-        let text = format!("({column} #>> array[{}])", steps.join(", "));
-        let number = format!("(case jsonb_typeof{json} when 'number' then {text}::numeric end)");
-        return Place { json, text, number };
-    }
-    if writer.postgres() {
-        let steps: Vec<String> = path.iter().map(|step| literal(step)).collect();
-        let Some((last, before)) = steps.split_last() else {
-            return Place {
-                json: column.to_owned(),
-                text: format!("{column} #>> '{{}}'"),
-                number: format!("{column} #>> '{{}}'"),
-            };
-        };
-        let mut at = column.to_owned();
-        for step in before {
-            at = format!("{at} -> {step}");
-        }
-        let json = format!("({at} -> {last})");
-        let text = format!("({at} ->> {last})");
-        let number = format!("(case jsonb_typeof{json} when 'number' then {text}::numeric end)");
-        return Place { json, text, number };
-    }
-    // A JSON path in double quotes takes any key but one with a double quote or a backslash in it; those, and places in arrays, go through our own function.
-    let plain = !in_array && path.iter().all(|step| !step.contains(['"', '\\']));
-    let (json, kind) = if plain {
-        let mut text = String::from("$");
-        for step in path {
-            text.push_str(&format!(".\"{step}\""));
-        }
-        let text = literal(&text);
-        (format!("({column} -> {text})"), format!("json_type({column}, {text})"))
-    } else {
-        let text = literal(&serde_json::Value::from(path).to_string());
-        let json = format!("json_at({column}, {text})");
-        let kind = format!("json_type({json})");
-        (json, kind)
-    };
-    let value = format!("({json} ->> '$')");
-    let text = format!("(case {kind} when 'true' then 'true' when 'false' then 'false' else cast({value} as text) end)");
-    let number = format!("(case when {kind} in ('integer', 'real') then {value} end)");
-    Place { json, text, number }
 }

@@ -23,6 +23,7 @@ mod aggregate;
 pub(crate) mod bind;
 mod filter;
 mod page;
+mod part;
 mod relate;
 mod scope;
 mod timeline;

@@ -17,6 +17,8 @@ pub(super) struct Scope {
     pub alias: String,
     /// Alias of the link table through which it was reached.
     pub link: Option<String>,
+    /// The item of a list that is being looked at, as JSON.
+    pub item: Option<String>,
     /// What stands in `from` beside the extension table.
     pub from: String,
     /// Left joins (ends that an order follows).
@@ -48,6 +50,7 @@ impl Scope {
             klass: klass.clone(),
             alias,
             link: None,
+            item: None,
             from,
             joins: Vec::new(),
             conditions,

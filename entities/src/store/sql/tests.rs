@@ -8,6 +8,7 @@ mod pages;
 mod plans;
 mod stock;
 mod text;
+mod walks;
 
 use std::sync::Arc;
 
@@ -46,6 +47,9 @@ labels = { kind = "string", list = true }
 sizes = { kind = "integer", list = true }
 place = { kind = "tree", paths = ["eu/de/berlin", "eu/fr", "us/tx"] }
 contact = { kind = "email" }
+spot = { kind = "object", type = "Spot", parts = { sort = { kind = "enum", values = ["a", "b"] }, open = "boolean", since = "date", seen = "datetime", rating = "decimal", floor = "integer", mail = "email", words = "list of string", cost = "money", more = "json" } }
+spots = { kind = "object", list = true, type = "Spot", parts = { sort = { kind = "enum", values = ["a", "b"] }, open = "boolean", since = "date", seen = "datetime", rating = "decimal", floor = "integer", mail = "email", words = "list of string", cost = "money", more = "json" } }
+costs = { kind = "money", list = true }
 [relationships]
 customer = { to = "customer", kind = "one", inverse = "orders" }
 products = { to = "product", kind = "many", inverse = "orders", properties = { quantity = { kind = "integer" } } }

@@ -6,6 +6,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::Map;
 
 use super::*;
+use crate::klass::filter::{Base, Quantifier};
 use crate::klass::filter_memory::matches;
 
 const TEXTS: &[&str] = &[
@@ -40,7 +41,7 @@ fn of(pool: &'static [&'static str]) -> BoxedStrategy<Value> {
     proptest::sample::select(pool).prop_map(text).boxed()
 }
 
-fn some(value: BoxedStrategy<Value>) -> BoxedStrategy<Value> {
+pub(super) fn some(value: BoxedStrategy<Value>) -> BoxedStrategy<Value> {
     prop_oneof![1 => Just(Value::Null), 4 => value].boxed()
 }
 
@@ -57,7 +58,7 @@ fn integers() -> BoxedStrategy<Value> {
 }
 
 /// The properties that are compared, with their values, and the values with which they are compared.
-fn values() -> Vec<(&'static str, BoxedStrategy<Value>)> {
+pub(super) fn values() -> Vec<(&'static str, BoxedStrategy<Value>)> {
     let money = (
         proptest::sample::select(&["1", "2.5", "-3.0001"][..]),
         proptest::sample::select(&["EUR", "USD"][..]),
@@ -86,10 +87,144 @@ fn values() -> Vec<(&'static str, BoxedStrategy<Value>)> {
         ("labels", list(of(WORDS))),
         ("sizes", list(integers())),
         ("meta", meta.prop_map(Value::Json).boxed()),
+        ("spot", spot().prop_map(Value::Json).boxed()),
+        (
+            "spots",
+            proptest::collection::vec(spot(), 0..3)
+                .prop_map(|spots| Value::List(spots.into_iter().map(Value::Json).collect()))
+                .boxed(),
+        ),
+        (
+            "costs",
+            proptest::collection::vec(cost(), 0..3)
+                .prop_map(|costs| Value::Json(Json::Array(costs)))
+                .boxed(),
+        ),
     ]
 }
 
-fn filters(shop: &Shop) -> BoxedStrategy<Filter> {
+/// Money, as it stands in JSON.
+fn cost() -> BoxedStrategy<Json> {
+    let amount = proptest::sample::select(&["1", "2.5", "-3.0001"][..]);
+    let currency = proptest::sample::select(&["EUR", "USD"][..]);
+    (amount, currency)
+        .prop_map(|(amount, currency)| serde_json::json!({"amount": amount, "currency": currency}))
+        .boxed()
+}
+
+/// A value with parts, as it is stored: parts may be null or not there.
+fn spot() -> BoxedStrategy<Json> {
+    let part = |name: &'static str, values: Vec<Json>| {
+        prop_oneof![
+            1 => Just(None),
+            1 => Just(Some((name, Json::Null))),
+            4 => proptest::sample::select(values).prop_map(move |value| Some((name, value))),
+        ]
+        .boxed()
+    };
+    let texts = |all: &[&str]| all.iter().map(|t| Json::from(*t)).collect::<Vec<_>>();
+    let parts = vec![
+        part("sort", texts(&["a", "b"])),
+        part("open", vec![true.into(), false.into()]),
+        part("since", texts(&["2026-01-01", "2026-01-02"])),
+        part("seen", texts(&["2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:00.000001Z"])),
+        part("rating", texts(&DECIMALS[..4])),
+        part("floor", (-2_i64..3).map(Json::from).collect()),
+        part("mail", texts(MAILS)),
+        part(
+            "words",
+            vec![
+                serde_json::json!([]),
+                serde_json::json!(["red"]),
+                serde_json::json!(["red", "it's"]),
+            ],
+        ),
+        prop_oneof![1 => Just(None), 3 => cost().prop_map(|cost| Some(("cost", cost)))].boxed(),
+        part("more", vec![serde_json::json!({"n": 1}), serde_json::json!({"n": "x"})]),
+    ];
+    parts
+        .prop_map(|parts| Json::Object(parts.into_iter().flatten().map(|(name, value)| (name.to_owned(), value)).collect()))
+        .boxed()
+}
+
+/// Comparisons of the parts of a value.
+fn part_filters(whole: &Target) -> Vec<BoxedStrategy<Filter>> {
+    let sorted = vec![Op::Eq, Op::Ne, Op::Gt, Op::Gte, Op::Lt, Op::Lte];
+    let among = vec![Op::In, Op::NotIn];
+    let time = |micros: i64| {
+        let start = DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").unwrap().timestamp_micros();
+        Value::DateTime(DateTime::from_timestamp_micros(start + micros).unwrap())
+    };
+    let times = (0_i64..3).prop_map(time).boxed();
+    let dates = proptest::sample::select(&["2026-01-01", "2026-01-02", "2026-01-03"][..])
+        .prop_map(date)
+        .boxed();
+    let flags = any::<bool>().prop_map(Value::Bool).boxed();
+    let rows: Vec<(&str, Vec<Op>, BoxedStrategy<Value>)> = vec![
+        ("sort", vec![Op::Eq, Op::Ne], of(&["a", "b", "c"])),
+        ("sort", among.clone(), list(of(&["a", "b"]))),
+        ("open", vec![Op::Eq, Op::Ne], flags.clone()),
+        ("since", sorted.clone(), dates.clone()),
+        ("since", among.clone(), list(dates)),
+        ("seen", sorted.clone(), times),
+        ("rating", sorted.clone(), decimals()),
+        ("rating", among.clone(), list(decimals())),
+        ("floor", sorted.clone(), integers()),
+        ("floor", among, list(integers())),
+        ("mail", vec![Op::Eq, Op::Ne, Op::EqFold, Op::Contains { fold: true }], of(MAILS)),
+        ("words", vec![Op::HasAny, Op::HasAll, Op::HasNone], list(of(WORDS))),
+        ("cost", sorted, decimals()),
+    ];
+    let compare = |target: Target, ops: Vec<Op>, operand: BoxedStrategy<Value>| {
+        (proptest::sample::select(ops), operand)
+            .prop_map(move |(op, value)| Filter::Compare {
+                target: target.clone(),
+                op,
+                operand: Operand::Const(value),
+            })
+            .boxed()
+    };
+    let mut out = Vec::new();
+    for (name, ops, operand) in rows {
+        let target = whole.part(name).unwrap();
+        out.push(compare(target.clone(), vec![Op::IsNull], flags.clone()));
+        out.push(compare(target, ops, operand));
+    }
+    let currency = whole.part("cost").and_then(|cost| cost.part("currency")).unwrap();
+    out.push(compare(currency, vec![Op::Eq, Op::Ne], of(&["EUR", "USD"])));
+    let place = whole.part("more").and_then(|more| more.place(vec!["n".into()])).unwrap();
+    out.push(compare(place, vec![Op::Eq, Op::Ne], prop_oneof![integers(), of(&["x"])].boxed()));
+    out
+}
+
+/// Conditions on the items of a list.
+fn item_filters(list: Target, kind: Kind) -> BoxedStrategy<Filter> {
+    let item = Target::Part(Base::Item, vec![], Box::new(kind.clone()));
+    let conditions = match kind {
+        Kind::Money => vec![
+            (proptest::sample::select(vec![Op::Eq, Op::Ne, Op::Gt, Op::Lte]), decimals())
+                .prop_map(move |(op, value)| Filter::Compare {
+                    target: item.clone(),
+                    op,
+                    operand: Operand::Const(value),
+                })
+                .boxed(),
+        ],
+        _ => part_filters(&item),
+    };
+    let condition = proptest::sample::select(conditions).prop_flat_map(|it| it);
+    let both = proptest::collection::vec(condition, 0..3).prop_map(Filter::And);
+    let quantifiers = vec![Quantifier::Some, Quantifier::Every, Quantifier::None];
+    (proptest::sample::select(quantifiers), both)
+        .prop_map(move |(quantifier, filter)| Filter::Items {
+            of: Box::new(list.clone()),
+            quantifier,
+            filter: Box::new(filter),
+        })
+        .boxed()
+}
+
+pub(super) fn filters(shop: &Shop) -> BoxedStrategy<Filter> {
     let mut leaves: Vec<BoxedStrategy<Filter>> = Vec::new();
     let target = |target: Target, ops: Vec<Op>, operand: BoxedStrategy<Value>| {
         (proptest::sample::select(ops), operand)
@@ -108,6 +243,16 @@ fn filters(shop: &Shop) -> BoxedStrategy<Filter> {
         match legal {
             "labels" | "sizes" => {
                 leaves.push(target(p(), vec![Op::HasAny, Op::HasAll, Op::HasNone, Op::Eq, Op::Ne], values));
+                continue;
+            }
+            "spot" => {
+                leaves.extend(part_filters(&p()));
+                continue;
+            }
+            "spots" | "costs" => {
+                let kind = property(&shop.order, legal).kind.item().clone();
+                // As often as all others together: there is much to go wrong.
+                leaves.extend((0..8).map(|_| item_filters(p(), kind.clone())));
                 continue;
             }
             "meta" => {
@@ -141,7 +286,12 @@ fn filters(shop: &Shop) -> BoxedStrategy<Filter> {
     leaves.push(target(Target::Amount(total.clone()), sorted.clone(), decimals()));
     leaves.push(target(Target::Currency(total), vec![Op::Eq, Op::Ne], of(&["EUR", "USD"])));
     for path in [vec!["a"], vec!["n"], vec!["l", "0"], vec!["l", "1", "q"], vec!["zz"]] {
-        let path = || Target::Path(property(&shop.order, "meta"), path.iter().map(|s| (*s).to_owned()).collect());
+        let path = || {
+            Target::Path(
+                Base::Property(property(&shop.order, "meta")),
+                path.iter().map(|s| (*s).to_owned()).collect(),
+            )
+        };
         leaves.push(target(
             path(),
             sorted.clone(),

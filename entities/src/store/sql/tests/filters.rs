@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::stock::stocked;
 use super::*;
-use crate::klass::filter::{ContactKind, Quantifier};
+use crate::klass::filter::{Base, ContactKind, Quantifier};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_operator_finds_what_it_says() {
@@ -100,7 +100,10 @@ async fn paths_parts_and_places_are_compared() {
     each_shop(|s| async move {
         stocked(&s).await;
         let path = |path: &[&str], op, operand| Filter::Compare {
-            target: Target::Path(property(&s.order, "meta"), path.iter().map(|p| (*p).to_owned()).collect()),
+            target: Target::Path(
+                Base::Property(property(&s.order, "meta")),
+                path.iter().map(|p| (*p).to_owned()).collect(),
+            ),
             op,
             operand,
         };
