@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 mod chance;
 mod data;
+mod documents;
 mod drive;
 mod floor;
 mod http;

@@ -35,7 +35,7 @@ pub struct Query {
 }
 
 /// A TypeID (<https://github.com/jetify-com/typeid>): prefix and 26 letters in Crockford's base 32.
-fn typeid(prefix: &str, id: Uuid) -> String {
+pub fn typeid(prefix: &str, id: Uuid) -> String {
     const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let number = id.as_u128();
     let letters: String = (0..26)

@@ -16,9 +16,9 @@ use crate::chance::Chance;
 use crate::drive::{Round, drive};
 use crate::http::{Connection, post};
 use crate::process;
-use crate::queries::{Ids, QUERIES, Query};
+use crate::queries::{Ids, QUERIES, Query, typeid};
 use crate::report::{Line, Results, same};
-use crate::{data, floor};
+use crate::{data, documents, floor};
 
 /// Changes when the data set does: a database of another version is made anew.
 const VERSION: u32 = 1;
@@ -54,6 +54,15 @@ pub struct Run {
     /// 1 makes 50,000 customers on Postgres, and a tenth of that on SQLite.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
+    /// So many klasses more than the two of the data set: growth by klasses.
+    #[arg(long, default_value_t = 0)]
+    klasses: usize,
+    /// So many orgs more, each with the two klasses of the data set: growth by orgs.
+    #[arg(long, default_value_t = 0)]
+    orgs: usize,
+    /// Measure what 10,000 documents cost that were never asked before, too.
+    #[arg(long)]
+    documents: bool,
 }
 
 /// A program that ends with us.
@@ -112,17 +121,9 @@ impl Run {
         if !files.join("orders.ndjson").exists() {
             data::write(&files, scale)?;
         }
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let path = |parts: &[&str]| {
-            parts
-                .iter()
-                .fold(here.to_path_buf(), |path, part| path.join(part))
-                .display()
-                .to_string()
-        };
         self.tell(database, &["migrate"])?;
         self.tell(database, &["org", "create", "bench", "--if-missing"])?;
-        let (customer, order) = (path(&["klasses", "customer.toml"]), path(&["klasses", "order.toml"]));
+        let [customer, order] = ["customer.toml", "order.toml"].map(|file| here(&["klasses", file]));
         self.tell(database, &["klass", "apply", "--org", "bench", &customer, &order])?;
         for (name, klass) in [
             ("companies", "company"),
@@ -132,7 +133,7 @@ impl Run {
         ] {
             let began = Instant::now();
             let file = files.join(format!("{name}.ndjson")).display().to_string();
-            let map = path(&["maps", &format!("{name}.toml")]);
+            let map = here(&["maps", &format!("{name}.toml")]);
             let told = self.tell(database, &["import", &file, "--klass", klass, "--map", &map, "--org", "bench"])?;
             let created: usize = told
                 .lines()
@@ -141,6 +142,33 @@ impl Run {
                 .sum();
             let took = began.elapsed().as_secs_f64();
             println!("  {name}: {created} objects in {took:.1} s, {:.0}/s", created as f64 / took);
+        }
+        Ok(())
+    }
+
+    /// More klasses and orgs, in the database of this run alone.
+    fn grow(&self, database: &str) -> anyhow::Result<()> {
+        let files = self.folder.join("klasses");
+        std::fs::create_dir_all(&files)?;
+        let mut apply = vec!["klass".to_owned(), "apply".into(), "--org".into(), "bench".into()];
+        for n in 0..self.klasses {
+            let file = files.join(format!("extra{n}.toml"));
+            let text = format!(
+                "name = \"extra{n}\"\nplural = \"extra{n}s\"\ntitle = \"{{code}}\"\n[properties]\ncode = {{ kind = \"string\", indexed = true }}\n\
+                 amount = {{ kind = \"money\" }}\nat = {{ kind = \"datetime\", indexed = true }}\nkind = {{ kind = \"enum\", values = [\"a\", \"b\"] }}\n\
+                 [relationships]\ncustomer = {{ to = \"customer\", kind = \"one\", inverse = \"extra{n}s\" }}\n"
+            );
+            std::fs::write(&file, text)?;
+            apply.push(file.display().to_string());
+        }
+        if self.klasses > 0 {
+            self.tell(database, &apply.iter().map(String::as_str).collect::<Vec<_>>())?;
+        }
+        let [customer, order] = ["customer.toml", "order.toml"].map(|file| here(&["klasses", file]));
+        for n in 0..self.orgs {
+            let org = format!("other-{n}");
+            self.tell(database, &["org", "create", &org])?;
+            self.tell(database, &["klass", "apply", "--org", &org, &customer, &order])?;
         }
         Ok(())
     }
@@ -203,6 +231,7 @@ impl Run {
     }
 
     async fn measure(&self, name: &str, database: &str, results: &mut Results) -> anyhow::Result<()> {
+        self.grow(database)?;
         let ids = ids(database).await?;
         let token = self.tell(database, &["token", "create", "--org", "bench", "--role", "agent"])?;
         let (gateway_at, floor_at) = (free()?, free()?);
@@ -254,6 +283,10 @@ impl Run {
                 line.print();
                 results.lines.push(line);
             }
+        }
+        if self.documents {
+            let customer = ids.customers[ids.customers.len() / 2];
+            documents::first_time(gateway_at, gateway.0.id(), &token, &typeid("customer", customer)).await?;
         }
         Ok(())
     }
@@ -331,6 +364,12 @@ impl At<'_> {
     fn used(&self, pid: u32) -> Duration {
         process::cpu(pid, false) + self.database.map_or(Duration::ZERO, |pid| process::cpu(pid, true))
     }
+}
+
+/// A file of this crate's folder.
+fn here(parts: &[&str]) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf();
+    parts.iter().fold(folder, |path, part| path.join(part)).display().to_string()
 }
 
 fn free() -> anyhow::Result<SocketAddr> {
