@@ -82,6 +82,33 @@ fn data_on_stdout_and_nothing_else() {
 }
 
 #[test]
+fn an_operation_is_explained() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let run = |args: &[&str]| klio(dir.path(), args);
+    assert_eq!(said(&run(&["org", "create", "acme"])).0, 0);
+    let document =
+        "query Mine($name: String!) { customers(filter: {name: {eq: $name}}) { totalCount nodes { email conversations { totalCount } } } }";
+    std::fs::write(dir.path().join("mine.graphql"), document).expect("a file");
+    std::fs::write(dir.path().join("mine.json"), "{\"name\": \"Ann\"}").expect("a file");
+    let told = run(&["explain", "mine.graphql", "--variables", "@mine.json", "--analyze", "--sql"]);
+    let (code, out, err) = said(&told);
+    assert_eq!((code, err), (0, ""), "{out}");
+    assert!(out.starts_with("customers: 1 statement, at most "), "{out}");
+    for part in ["Conversation: by customer", "the database's plan, run in ", "  statement: select "] {
+        assert!(out.contains(part), "no {part:?} in\n{out}");
+    }
+    let missing = run(&["explain", "mine.graphql"]);
+    assert_eq!((said(&missing).0, said(&missing).1), (1, ""));
+    let wrong = run(&["explain", "mine.graphql", "--variables", "[]"]);
+    assert_eq!((said(&wrong).0, said(&wrong).1), (2, ""));
+    std::fs::write(dir.path().join("wrong.graphql"), "{ customers {\n  nope\n} }").expect("a file");
+    let wrong = run(&["explain", "wrong.graphql"]);
+    let (code, out, err) = said(&wrong);
+    assert_eq!((code, out), (1, ""));
+    assert!(err.contains("2:3:") && err.contains("nope"), "{err}");
+}
+
+#[test]
 fn wrong_words_and_settings_are_2_with_all_that_is_allowed() {
     let dir = tempfile::tempdir().expect("a folder");
     let nothing = klio(dir.path(), &["token", "create", "--org", "acme", "--role", "god"]);

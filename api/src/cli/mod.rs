@@ -16,6 +16,7 @@ use crate::{StartError, logs};
 
 mod demo;
 mod doctor;
+mod explain;
 mod import;
 mod klass;
 mod migrate;
@@ -59,6 +60,7 @@ enum Command {
     Demo(demo::DemoCommand),
     Migrate(migrate::Migrate),
     Doctor(doctor::Doctor),
+    Explain(explain::Explain),
     Import(import::ImportCommand),
     #[command(subcommand)]
     Org(org_command::Org),
@@ -147,6 +149,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Demo(command) => block_on(&config, true, command.run(config.clone())),
         Command::Migrate(command) => block_on(&config, false, command.run(&config)),
         Command::Doctor(command) => block_on(&config, false, command.run(&config)),
+        Command::Explain(command) => block_on(&config, false, command.run(&config)),
         Command::Klass(command) => block_on(&config, false, command.run(&config)),
         Command::Import(command) => block_on(&config, false, command.run(&config)),
         Command::Org(command) => block_on(&config, false, command.run(&config)),
@@ -162,7 +165,7 @@ fn block_on(config: &Config, server: bool, work: impl Future<Output = Result<(),
     if !server && log.level == "info" {
         log.level = "warn".into();
     }
-    logs::start(&log);
+    let _logs = logs::start(&log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(work);
     // What is left are threads that wait for nothing.

@@ -19,6 +19,7 @@ pub mod doctor;
 pub mod driver;
 pub mod error;
 pub mod event;
+pub mod explain;
 pub mod klasses;
 pub mod org;
 mod read;

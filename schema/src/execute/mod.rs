@@ -4,6 +4,7 @@ pub mod bucket;
 pub mod bulk;
 pub mod change;
 pub mod definition;
+pub mod explain;
 pub mod follow;
 pub mod gateway;
 pub mod gather;

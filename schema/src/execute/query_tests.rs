@@ -16,6 +16,7 @@ use super::{Allow, Request};
 use crate::catalog::Catalog;
 use crate::limits::Limits;
 
+mod explain;
 mod timeline;
 
 const ORDER: &str = r#"

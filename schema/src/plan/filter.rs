@@ -402,7 +402,8 @@ pub fn cost_of(filter: Option<&Filter>) -> u64 {
     }
 }
 
-fn narrows(filter: &Filter) -> bool {
+/// Whether an index finds what it picks.
+pub fn narrows(filter: &Filter) -> bool {
     match filter {
         Filter::And(all) => all.iter().any(narrows),
         Filter::Or(any) => !any.is_empty() && any.iter().all(narrows),

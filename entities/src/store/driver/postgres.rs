@@ -193,7 +193,8 @@ impl<'a> FromSql<'a> for Text {
     }
 
     fn accepts(ty: &Type) -> bool {
-        *ty == Type::TEXT
+        // The text of JSON (a plan's) goes over the wire as it is.
+        [Type::TEXT, Type::JSON].contains(ty)
     }
 }
 
