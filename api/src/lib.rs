@@ -201,9 +201,9 @@ pub async fn start_with(config: Config, store: Store) -> Result<Running, StartEr
     let checking = tokio::spawn(app.auth.clone().run(bus.heard(), app.drain.clone()));
     let cleaning = tokio::spawn(clean(app.clone()));
     let serving = tokio::spawn({
-        let (router, app) = (router::router(app.clone()), app.clone());
+        let (door, app) = (router::Door::new(app.clone()), app.clone());
         async move {
-            server::serve(listener, router, app).await;
+            server::serve(listener, door, app).await;
             let _ = tokio::join!(checking, cleaning);
         }
     });

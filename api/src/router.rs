@@ -1,12 +1,18 @@
 //! All routes, on one page.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
 use axum::routing::{any, get, post};
-use axum::{Router, middleware};
+use futures_util::FutureExt;
+use tower::{Layer, ServiceExt, service_fn};
 use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::compression::predicate::{And, NotForContentType, Predicate, SizeAbove};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::App;
@@ -14,8 +20,75 @@ use crate::http::answer::Problem;
 use crate::http::negotiate::Media;
 use crate::http::{explorer, graphql, health, poll, reserved, schema, streams, trace};
 
-/// Everything that can be asked for over HTTP.
-pub fn router(app: Arc<App>) -> Router {
+/// What comes back compressed, to those who take it.
+type Compression = CompressionLayer<And<And<And<SizeAbove, NotForContentType>, NotForContentType>, NotForContentType>>;
+
+/// The way in for every request: a log line around all, then the routes.
+#[derive(Clone)]
+pub struct Door {
+    app: Arc<App>,
+    router: Router,
+    compression: Option<Compression>,
+    /// Nothing but compression stands between a request and `/graphql`.
+    straight: bool,
+}
+
+impl Door {
+    /// Everything that can be asked for over HTTP.
+    pub fn new(app: Arc<App>) -> Self {
+        let compression = compression(app.config.http.compress_above);
+        let straight = app.config.http.cors_origins.is_empty();
+        Self {
+            router: router(app.clone(), compression.clone()),
+            app,
+            compression,
+            straight,
+        }
+    }
+
+    /// Answers a request.
+    pub async fn answer<B>(self, request: axum::http::Request<B>) -> Result<Response, Infallible>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
+    {
+        let app = self.app.clone();
+        Ok(trace::trace(&app, request.map(Body::new), |request| self.routed(request)).await)
+    }
+
+    async fn routed(self, request: Request) -> Response {
+        // Nearly all requests go here, so they go past what is made anew in the router for each of them.
+        if self.straight && request.uri().path() == "/graphql" {
+            let app = self.app;
+            let answer = move |request| graphql::handle(State(app.clone()), request).boxed();
+            let Some(compression) = self.compression else {
+                return answer(request).await;
+            };
+            let graphql = service_fn(move |request| answer(request).map(Ok::<_, Infallible>));
+            return match compression.layer(graphql).oneshot(request).await {
+                Ok(response) => response.map(Body::new),
+                Err(never) => match never {},
+            };
+        }
+        match self.router.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+fn compression(above: usize) -> Option<Compression> {
+    if above == 0 {
+        return None;
+    }
+    let above = u16::try_from(above).unwrap_or(u16::MAX);
+    let worth = SizeAbove::new(above.into())
+        .and(NotForContentType::IMAGES)
+        .and(NotForContentType::SSE)
+        .and(NotForContentType::const_new("multipart/mixed"));
+    Some(CompressionLayer::new().gzip(true).compress_when(worth))
+}
+
+fn router(app: Arc<App>, compression: Option<Compression>) -> Router {
     let mut router = Router::new()
         // One endpoint: POST and GET by the GraphQL-over-HTTP specification, sockets by upgrade, streams by the header Accept.
         .route("/graphql", any(graphql::handle))
@@ -36,21 +109,14 @@ pub fn router(app: Arc<App>) -> Router {
     router = router.fallback(async || {
         Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", "There is nothing here; the API is at /graphql.").response(Media::Json)
     });
-    // From the inside out: compression, CORS, then the log line around all.
-    if app.config.http.compress_above > 0 {
-        let above = u16::try_from(app.config.http.compress_above).unwrap_or(u16::MAX);
-        let worth = SizeAbove::new(above.into())
-            .and(NotForContentType::IMAGES)
-            .and(NotForContentType::SSE)
-            .and(NotForContentType::const_new("multipart/mixed"));
-        router = router.layer(CompressionLayer::new().gzip(true).compress_when(worth));
+    // From the inside out.
+    if let Some(compression) = compression {
+        router = router.layer(compression);
     }
     if let Some(cors) = cors(&app.config.http.cors_origins) {
         router = router.layer(cors);
     }
-    router
-        .layer(middleware::from_fn_with_state(app.clone(), trace::trace))
-        .with_state(app)
+    router.with_state(app)
 }
 
 /// Which pages may call from a browser; `None`: those of the gateway's own origin.

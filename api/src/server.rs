@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -16,12 +15,13 @@ use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::App;
+use crate::router::Door;
 
 /// How HTTP/2 begins. A client that sends some of it and stops would otherwise be waited for without end.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves until `app.drain`; then waits for what is under way, `http.drain_timeout` at most, and cuts the rest.
-pub async fn serve(listener: TcpListener, router: Router, app: Arc<App>) {
+pub async fn serve(listener: TcpListener, door: Door, app: Arc<App>) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     let wait = app.config.http.read_timeout;
     builder.http1().timer(TokioTimer::new()).header_read_timeout(wait);
@@ -46,10 +46,10 @@ pub async fn serve(listener: TcpListener, router: Router, app: Arc<App>) {
                 }
             },
         };
-        let (router, builder) = (router.clone(), builder.clone());
+        let (door, builder) = (door.clone(), builder.clone());
         let (drain, cut) = (app.drain.clone(), cut.clone());
         let patience = app.config.websocket.write_timeout;
-        app.tasks.spawn(connection(stream, router, builder, (wait, patience), drain, cut));
+        app.tasks.spawn(connection(stream, door, builder, (wait, patience), drain, cut));
     }
     drop(listener);
     app.tasks.close();
@@ -68,7 +68,7 @@ pub async fn serve(listener: TcpListener, router: Router, app: Arc<App>) {
 
 async fn connection(
     stream: TcpStream,
-    router: Router,
+    door: Door,
     builder: Arc<auto::Builder<TokioExecutor>>,
     (wait, patience): (Duration, Duration),
     drain: CancellationToken,
@@ -85,7 +85,8 @@ async fn connection(
         patience,
         stuck: None,
     };
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router));
+    let service = TowerToHyperService::new(tower::service_fn(move |request| door.clone().answer(request)));
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let mut draining = false;
     loop {

@@ -132,7 +132,10 @@ impl<'a> Run<'a> {
 
     /// Runs the root fields of a query, all at once.
     pub async fn query(&self, plan: &Plan) -> Vec<Told> {
-        join_all(plan.roots.iter().map(|root| self.root(root))).await
+        match plan.roots.as_slice() {
+            [root] => vec![self.root(root).await],
+            roots => join_all(roots.iter().map(|root| self.root(root))).await,
+        }
     }
 
     async fn root(&self, root: &Root) -> Told {

@@ -5,3 +5,4 @@ pub mod postgres;
 mod postgres_tls;
 pub mod sqlite;
 pub mod sqlite_functions;
+mod sqlite_near;

@@ -1,7 +1,7 @@
 //! Reads on SQLite: threads of their own, a read-only connection each.
 //!
-//! sqlx sends every step of a statement to its thread and back; here a whole read is one message each way. A reader keeps its
-//! statements prepared. A read that takes too long, or whose caller is gone, is interrupted; one that still waits is never begun.
+//! sqlx sends every step of a statement to its thread and back; here a whole read is one message each way, and a short one none
+//! (`sqlite_near`). A reader keeps its statements prepared. A read that takes too long, or whose caller is gone, is interrupted; one that still waits is never begun.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -15,12 +15,14 @@ use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags};
 use tokio::sync::oneshot;
 
 use super::sqlite_functions;
+use super::sqlite_near::Near;
 use crate::store::StoreError;
 
 /// The readers of one database. Dropping it ends their threads.
 #[derive(Debug)]
 pub struct Readers {
     shared: Arc<Shared>,
+    near: Near,
     timeout: Duration,
 }
 
@@ -69,10 +71,11 @@ impl Readers {
     pub fn open(path: &Path, count: u32, timeout: Duration) -> Result<Self, StoreError> {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let count = if count == 0 { cores.max(2) } else { count as usize };
+        let unavailable = |e: rusqlite::Error| StoreError::Unavailable(format!("the database file {}: {e}", path.display()));
         let mut connections = Vec::with_capacity(count);
         let mut seats = Vec::with_capacity(count);
         for _ in 0..count {
-            let connection = open(path).map_err(|e| StoreError::Unavailable(format!("the database file {}: {e}", path.display())))?;
+            let connection = open(path).map_err(unavailable)?;
             seats.push(Seat {
                 job: Mutex::new(None),
                 interrupt: connection.get_interrupt_handle(),
@@ -92,11 +95,15 @@ impl Readers {
                 .spawn(move || shared.read_on(seat, &connection))
                 .map_err(|e| StoreError::Unavailable(format!("a thread for reading: {e}")))?;
         }
-        Ok(Self { shared, timeout })
+        let near = Near::open(path, cores).map_err(unavailable)?;
+        Ok(Self { shared, near, timeout })
     }
 
     /// Runs a statement that answers with at most one row of one text; no row and null are `null`.
     pub async fn read(&self, sql: Arc<str>, values: Vec<Value>) -> Result<Bytes, StoreError> {
+        if let Some(answer) = self.near.read(&sql, &values) {
+            return answer;
+        }
         let (answer, wait) = oneshot::channel();
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         lock(&self.shared.queue).jobs.push_back(Job { id, sql, values, answer });
@@ -155,7 +162,7 @@ impl Shared {
     fn read_on(&self, seat: usize, connection: &Connection) {
         while let Some(job) = self.next_job(seat) {
             if !job.answer.is_closed() {
-                let answer = run(connection, &job);
+                let answer = run(connection, &job.sql, &job.values).map_err(refused);
                 *lock(&self.seats[seat].job) = None;
                 // The caller may be gone meanwhile; then there is no one to tell.
                 let _ = job.answer.send(answer);
@@ -181,7 +188,8 @@ impl Shared {
     }
 }
 
-fn open(path: &Path) -> rusqlite::Result<Connection> {
+/// A connection that only reads.
+pub(crate) fn open(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_secs(5))?;
@@ -192,26 +200,27 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn run(connection: &Connection, job: &Job) -> Result<Bytes, StoreError> {
-    let mut statement = connection.prepare_cached(&job.sql).map_err(refused)?;
+/// Runs a statement that answers with at most one row of one text.
+pub(super) fn run(connection: &Connection, sql: &str, values: &[Value]) -> rusqlite::Result<Bytes> {
+    let mut statement = connection.prepare_cached(sql)?;
     // The org is the first parameter, also of a statement that names no shared table and so has no use for it.
     let used = statement.parameter_count();
-    for (i, value) in job.values.iter().take(used).enumerate() {
-        statement.raw_bind_parameter(i + 1, value).map_err(refused)?;
+    for (i, value) in values.iter().take(used).enumerate() {
+        statement.raw_bind_parameter(i + 1, value)?;
     }
     let mut rows = statement.raw_query();
-    let Some(row) = rows.next().map_err(refused)? else {
+    let Some(row) = rows.next()? else {
         return Ok(Bytes::from_static(b"null"));
     };
-    let text = row
-        .get_ref(0)
-        .map_err(refused)?
-        .as_bytes_or_null()
-        .map_err(|e| StoreError::Corrupt(e.to_string()))?;
+    let text = row.get_ref(0)?.as_bytes_or_null()?;
     Ok(text.map_or(Bytes::from_static(b"null"), Bytes::copy_from_slice))
 }
 
-fn refused(error: rusqlite::Error) -> StoreError {
+/// What an error of SQLite is to us.
+pub(crate) fn refused(error: rusqlite::Error) -> StoreError {
+    if let rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..) = error {
+        return StoreError::Corrupt(error.to_string());
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::OperationInterrupted) => StoreError::Timeout,
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) => {
