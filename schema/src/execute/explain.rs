@@ -7,7 +7,7 @@ use std::time::Duration;
 use klio_entities::klass::filter::{Filter, Op, Quantifier, Target};
 use klio_entities::klass::query::{Order, OrderBy, Output, Page, Read};
 use klio_entities::klass::relationship::Link;
-use klio_entities::klass::{Actor, Klass, ObjectId, Value};
+use klio_entities::klass::{Actor, Kind, Klass, ObjectId, Value};
 use klio_entities::store::explain::{Explained, How, names};
 use klio_entities::store::sql;
 
@@ -255,7 +255,8 @@ fn helps_filter(klass: &Klass, filter: &Filter, helps: &mut Vec<String>) {
             target: Target::Property(property) | Target::Amount(property),
             op: Op::Eq | Op::In | Op::Gt | Op::Gte | Op::Lt | Op::Lte | Op::StartsWith { fold: false } | Op::Under,
             ..
-        } if !has_index(property) => help(klass, &property.legal, "objects are picked by it", helps),
+        // Half of all have the same truth value: an index on one finds nothing sooner.
+        } if !has_index(property) && property.kind != Kind::Boolean => help(klass, &property.legal, "objects are picked by it", helps),
         _ => {}
     }
 }
