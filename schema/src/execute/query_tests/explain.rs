@@ -50,7 +50,7 @@ async fn an_operation_is_explained_in_the_api_s_own_terms() {
                 );
                 assert!(finds(1).contains("Order: by orderNumber"), "{}", finds(1));
                 assert!(
-                    finds(3).contains("Order: by total") && finds(3).contains("Product: by id"),
+                    finds(3).contains("Order: all, in the order of an index") && finds(3).contains("Product: by id"),
                     "{}",
                     finds(3)
                 );
