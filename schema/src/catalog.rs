@@ -5,7 +5,7 @@
 //! while the others go on. A request keeps the schema with which it began.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -100,6 +100,8 @@ struct Slot {
     done: AtomicU64,
     /// One build at a time.
     build: tokio::sync::Mutex<()>,
+    /// Types made when a change of klasses was checked; see [`Catalog::offer`].
+    offered: Mutex<Option<Types>>,
 }
 
 /// What names a plan among those of one schema: document, operation, rights and the shape of the variables, hashed.
@@ -142,15 +144,19 @@ impl quick_cache::Weighter<PlanKey, Bytes> for ByBytes {
 impl OrgSchema {
     /// Makes the schema of a registry. Takes tens of milliseconds for hundreds of klasses: not for an async thread.
     pub fn build(registry: &Arc<Registry>, settings: &Settings) -> Result<Self, CatalogError> {
-        let types = types::build(registry)?;
-        Ok(Self {
-            registry: Arc::clone(registry),
+        Ok(Self::of(types::build(registry)?, settings))
+    }
+
+    /// The schema of these types.
+    fn of(types: Types, settings: &Settings) -> Self {
+        Self {
+            registry: Arc::clone(&types.registry),
             types,
             dynamic: OnceLock::new(),
             sdl: OnceLock::new(),
             plans: Cache::new(settings.plans),
             answers: Cache::with_weighter(16, settings.introspection_bytes, ByBytes),
-        })
+        }
     }
 
     /// The same, as async-graphql has them: for introspection. Made when first asked for.
@@ -246,6 +252,12 @@ impl Catalog {
         self.slot(org).wanted.fetch_add(1, Ordering::Release);
     }
 
+    /// A change of klasses was made, for which these types were made to check it: so the next request need not wait for others.
+    /// To be told before [`Self::changed`].
+    pub fn offer(&self, org: OrgId, types: Types) {
+        *self.slot(org).offered.lock().unwrap_or_else(PoisonError::into_inner) = Some(types);
+    }
+
     /// Asks for the registry and builds when it is another one. One at a time; those that waited find the work done, unless it is
     /// their turn to ask (`due`).
     async fn renew(&self, org: OrgId, slot: &Slot, due: bool) -> Result<Arc<OrgSchema>, CatalogError> {
@@ -269,8 +281,14 @@ impl Catalog {
         }
         let settings = self.settings;
         let began = Instant::now();
-        let made = tokio::task::spawn_blocking(move || OrgSchema::build(&registry, &settings)).await;
-        let schema = Arc::new(made.map_err(|error| CatalogError::Types(error.to_string()))??);
+        let offered = slot.offered.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let schema = match offered.filter(|types| types.registry.version == registry.version) {
+            Some(types) => Arc::new(OrgSchema::of(types, &settings)),
+            None => {
+                let made = tokio::task::spawn_blocking(move || OrgSchema::build(&registry, &settings)).await;
+                Arc::new(made.map_err(|error| CatalogError::Types(error.to_string()))??)
+            }
+        };
         tracing::debug!(version = schema.registry.version, took = ?began.elapsed(), "schema built");
         let old = slot.schema.swap(Some(Arc::clone(&schema)));
         // Thousands of types to let go of: not on an async thread. (Requests under way keep it until they end.)
@@ -376,6 +394,32 @@ mod tests {
             source.asked.load(Ordering::SeqCst) <= asked + 2,
             "the version is not asked for by each request"
         );
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn what_was_made_to_check_a_change_is_the_schema_of_its_version_alone() -> Result<(), CatalogError> {
+        let (source, catalog) = catalog(Duration::from_secs(60));
+        let org = OrgId(uuid::Uuid::nil());
+        catalog.schema(org).await?;
+        let offer = |version| {
+            let mut registry = (*testing::shop()).clone();
+            (registry.org, registry.version) = (org, version);
+            let registry = Arc::new(registry);
+            catalog.offer(org, types::build(&registry)?);
+            Ok::<_, CatalogError>(registry)
+        };
+        let two = offer(2)?;
+        source.version.store(2, Ordering::SeqCst);
+        catalog.changed(org);
+        assert!(Arc::ptr_eq(&catalog.schema(org).await?.registry, &two), "not made again");
+        // Another change came in between.
+        let three = offer(3)?;
+        source.version.store(4, Ordering::SeqCst);
+        catalog.changed(org);
+        let schema = catalog.schema(org).await?;
+        assert_eq!(schema.registry.version, 4);
+        assert!(!Arc::ptr_eq(&schema.registry, &three));
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Mutations of klasses: from their inputs to changes of definitions, and what they would change or have changed, as a payload.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use klio_entities::klass::change::{KlassChange, Patch};
 use klio_entities::klass::diff;
 use klio_entities::klass::{Fault, Faults, Registry, Role, read};
@@ -10,7 +12,7 @@ use serde_json::{Value as Json, json};
 use super::definition;
 use super::mutate::{Failure, Mutation, errors};
 use super::record::{Cell, Record};
-use crate::types::model::Write;
+use crate::types::{self, model::Write};
 
 impl Mutation<'_> {
     /// `defineKlass`, `changeKlass`, `disableKlass`, `enableKlass`.
@@ -21,11 +23,19 @@ impl Mutation<'_> {
         let (mut faults, change) = self.change(write);
         let Some((name, change)) = change else { return Ok(refused(faults)) };
         let flag = |name: &str| self.arguments().given(name).and_then(|v| v.as_bool()).unwrap_or(false);
+        let made = Mutex::new(None);
+        let check = |registry: &Registry| match types::build(&Arc::new(registry.clone())) {
+            Ok(types) => {
+                *made.lock().unwrap_or_else(PoisonError::into_inner) = Some(types);
+                Vec::new()
+            }
+            Err(Faults(faults)) => faults,
+        };
         let options = ChangeOptions {
             // What is at fault already is tried on paper alone, for whatever else is wrong with it.
             dry_run: flag("dryRun") || !faults.is_empty(),
             force: flag("force"),
-            extra_check: Some(&|registry: &Registry| crate::names::check(registry)),
+            extra_check: Some(&check),
         };
         match self.store.change_klasses(self.actor, vec![change], options).await {
             Ok(report) if !faults.is_empty() => {
@@ -33,6 +43,13 @@ impl Mutation<'_> {
                 Ok(refused(faults))
             }
             Ok(report) => {
+                // (Where there was nothing to do, the version stays, and what was checked is no version of the org's.)
+                if report.applied
+                    && let Some(types) = made.into_inner().unwrap_or_else(PoisonError::into_inner)
+                    && types.registry.version == report.registry.version
+                {
+                    self.catalog.offer(self.actor.org, types);
+                }
                 let registry = report.registry.clone();
                 let klass = registry
                     .klass(&name)

@@ -21,6 +21,7 @@ use super::input::Inputs;
 use super::record::{Cell, Record};
 use super::run::{Run, Told, store_error};
 use super::{Gateway, Request};
+use crate::catalog::Catalog;
 use crate::error::{Code as ErrorCode, Error};
 use crate::plan::coerce::{Arguments, Input};
 use crate::plan::{Plan, Root, Work};
@@ -123,6 +124,7 @@ impl Gateway {
         };
         let mutation = Mutation {
             store: run.store,
+            catalog: &self.catalog,
             actor: run.actor,
             types: &run.schema.types,
             field: &record.field,
@@ -144,6 +146,8 @@ impl Gateway {
 pub struct Mutation<'a> {
     /// The store.
     pub store: &'a Store,
+    /// To which types made on the way are offered.
+    pub catalog: &'a Catalog,
     /// Who.
     pub actor: &'a Actor,
     /// The types by which the arguments were coerced.
