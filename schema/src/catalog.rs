@@ -13,6 +13,7 @@ use async_graphql::parser::types::ExecutableDocument;
 use async_graphql::{Variables, dynamic};
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use klio_entities::klass::{Faults, OrgId, Registry};
 use klio_entities::store::{Store, StoreError};
 use quick_cache::sync::Cache;
@@ -174,36 +175,38 @@ impl OrgSchema {
 
     /// Answers an operation of `__schema`, `__type` and `__typename` alone: the whole response as JSON. `text` is the document's
     /// text, by which the answer is kept.
-    pub async fn introspect(
-        self: &Arc<Self>,
-        text: &str,
+    pub fn introspect<'a>(
+        self: &'a Arc<Self>,
+        text: &'a str,
         document: ExecutableDocument,
         variables: Variables,
-        operation: Option<&str>,
-    ) -> Bytes {
-        let mut hash = Sha256::new();
-        for part in [text, operation.unwrap_or_default()] {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        hash.update(serde_json::to_vec(&variables).unwrap_or_default());
-        let key: PlanKey = hash.finalize().into();
-        let (schema, operation) = (Arc::clone(self), operation.map(str::to_owned));
-        let made = self.answers.get_or_insert_async(&key, async move {
-            let answered = tokio::task::spawn_blocking(move || {
-                let dynamic = schema.dynamic()?;
-                Ok(introspection::answer_bytes(dynamic, document, variables, operation.as_deref()))
-            });
-            answered.await.unwrap_or_else(|error| Err(CatalogError::Types(error.to_string())))
-        });
-        match made.await {
-            Ok(answer) => answer,
-            // Only when the types contradict themselves, or the runtime shuts down.
-            Err(error) => {
-                tracing::error!(%error, "introspection was not answered");
-                introspection::UNANSWERED
+        operation: Option<&'a str>,
+    ) -> BoxFuture<'a, Bytes> {
+        Box::pin(async move {
+            let mut hash = Sha256::new();
+            for part in [text, operation.unwrap_or_default()] {
+                hash.update((part.len() as u64).to_le_bytes());
+                hash.update(part);
             }
-        }
+            hash.update(serde_json::to_vec(&variables).unwrap_or_default());
+            let key: PlanKey = hash.finalize().into();
+            let (schema, operation) = (Arc::clone(self), operation.map(str::to_owned));
+            let made = self.answers.get_or_insert_async(&key, async move {
+                let answered = tokio::task::spawn_blocking(move || {
+                    let dynamic = schema.dynamic()?;
+                    Ok(introspection::answer_bytes(dynamic, document, variables, operation.as_deref()))
+                });
+                answered.await.unwrap_or_else(|error| Err(CatalogError::Types(error.to_string())))
+            });
+            match made.await {
+                Ok(answer) => answer,
+                // Only when the types contradict themselves, or the runtime shuts down.
+                Err(error) => {
+                    tracing::error!(%error, "introspection was not answered");
+                    introspection::UNANSWERED
+                }
+            }
+        })
     }
 }
 
@@ -219,32 +222,34 @@ impl Catalog {
     }
 
     /// The org's schema, as new as it must be.
-    pub async fn schema(&self, org: OrgId) -> Result<Arc<OrgSchema>, CatalogError> {
-        let slot = self.slot(org);
-        if slot.wanted.load(Ordering::Acquire) == slot.done.load(Ordering::Acquire)
-            && let Some(schema) = slot.schema.load_full()
-            && self.source.known_version(org).is_none_or(|known| known <= schema.registry.version)
-        {
-            let now = self.now();
-            let due = slot.next_check.load(Ordering::Relaxed);
-            let mine = now >= due
-                && slot
-                    .next_check
-                    .compare_exchange(due, self.after(now), Ordering::Relaxed, Ordering::Relaxed)
-                    .is_ok();
-            if !mine {
-                return Ok(schema);
-            }
-            return match self.renew(org, &slot, true).await {
-                Err(CatalogError::Store(error)) if !matches!(error, StoreError::Faults(_)) => {
-                    // Whoever reads next hears of an outage from the read itself; what is known stays good until then.
-                    tracing::warn!(%error, "the version of the klasses could not be read");
-                    Ok(schema)
+    pub fn schema<'a>(&'a self, org: OrgId) -> BoxFuture<'a, Result<Arc<OrgSchema>, CatalogError>> {
+        Box::pin(async move {
+            let slot = self.slot(org);
+            if slot.wanted.load(Ordering::Acquire) == slot.done.load(Ordering::Acquire)
+                && let Some(schema) = slot.schema.load_full()
+                && self.source.known_version(org).is_none_or(|known| known <= schema.registry.version)
+            {
+                let now = self.now();
+                let due = slot.next_check.load(Ordering::Relaxed);
+                let mine = now >= due
+                    && slot
+                        .next_check
+                        .compare_exchange(due, self.after(now), Ordering::Relaxed, Ordering::Relaxed)
+                        .is_ok();
+                if !mine {
+                    return Ok(schema);
                 }
-                other => other,
-            };
-        }
-        self.renew(org, &slot, false).await
+                return match self.renew(org, &slot, true).await {
+                    Err(CatalogError::Store(error)) if !matches!(error, StoreError::Faults(_)) => {
+                        // Whoever reads next hears of an outage from the read itself; what is known stays good until then.
+                        tracing::warn!(%error, "the version of the klasses could not be read");
+                        Ok(schema)
+                    }
+                    other => other,
+                };
+            }
+            self.renew(org, &slot, false).await
+        })
     }
 
     /// Klasses of an org were found to be newer (told by another node, or by a stale write): the next request asks for them.

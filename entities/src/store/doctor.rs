@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::BoxFuture;
 use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
 use serde::Serialize;
 use uuid::Uuid;
@@ -43,15 +44,17 @@ struct Found {
 
 impl Store {
     /// Compares an org's tables, log and contact points with its definitions; mends what can be, if told to.
-    pub async fn doctor(&self, org: OrgId, mend: bool) -> Result<Vec<Finding>, StoreError> {
-        let mut findings = Vec::new();
-        self.open_changes(org, mend, &mut findings).await?;
-        let registry = self.fresh_registry(org).await?;
-        self.tables(org, &registry, mend, &mut findings).await?;
-        self.nulls(&registry, &mut findings).await?;
-        self.streams(org, mend, &mut findings).await?;
-        self.contact_points(org, mend, &mut findings).await?;
-        Ok(findings)
+    pub fn doctor<'a>(&'a self, org: OrgId, mend: bool) -> BoxFuture<'a, Result<Vec<Finding>, StoreError>> {
+        Box::pin(async move {
+            let mut findings = Vec::new();
+            self.open_changes(org, mend, &mut findings).await?;
+            let registry = self.fresh_registry(org).await?;
+            self.tables(org, &registry, mend, &mut findings).await?;
+            self.nulls(&registry, &mut findings).await?;
+            self.streams(org, mend, &mut findings).await?;
+            self.contact_points(org, mend, &mut findings).await?;
+            Ok(findings)
+        })
     }
 
     async fn open_changes(&self, org: OrgId, mend: bool, findings: &mut Vec<Finding>) -> Result<(), StoreError> {

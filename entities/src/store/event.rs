@@ -15,6 +15,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
 use sea_orm::{ConnectionTrait, QueryResult, Statement, Value as Bound};
 use serde_json::{Map, Value as Json};
 use sha2::{Digest, Sha256};
@@ -274,59 +275,65 @@ impl Store {
     }
 
     /// Which log it is; read once and kept. See [`Store::refresh_identity`].
-    pub async fn identity(&self) -> Result<Arc<Identity>, StoreError> {
-        if let Some(identity) = self.0.log.identity.read().await.as_ref() {
-            return Ok(identity.clone());
-        }
-        self.refresh_identity().await
+    pub fn identity<'a>(&'a self) -> BoxFuture<'a, Result<Arc<Identity>, StoreError>> {
+        Box::pin(async move {
+            if let Some(identity) = self.0.log.identity.read().await.as_ref() {
+                return Ok(identity.clone());
+            }
+            self.refresh_identity().await
+        })
     }
 
     /// Reads anew which log it is: after a connection was lost the database may be another (failed over, restored).
-    pub async fn refresh_identity(&self) -> Result<Arc<Identity>, StoreError> {
-        let row = self.rows("select epoch, secret from log_epoch where id = 1", vec![]).await?;
-        let row = row.first().ok_or_else(|| StoreError::Corrupt("log_epoch is empty".into()))?;
-        let mut hash = Sha256::new();
-        hash.update(get::<Uuid>(row, 0)?.as_bytes());
-        if self.dialect() == Dialect::Postgres {
-            // Another cluster, or this one gone back in time, is another log though the table says the same.
-            let told = self
-                .rows(
-                    "select s.system_identifier::text, c.timeline_id::text from pg_control_system() s, pg_control_checkpoint() c",
-                    vec![],
-                )
-                .await?;
-            for row in &told {
-                hash.update(get::<String>(row, 0)?.as_bytes());
-                hash.update(get::<String>(row, 1)?.as_bytes());
+    pub fn refresh_identity<'a>(&'a self) -> BoxFuture<'a, Result<Arc<Identity>, StoreError>> {
+        Box::pin(async move {
+            let row = self.rows("select epoch, secret from log_epoch where id = 1", vec![]).await?;
+            let row = row.first().ok_or_else(|| StoreError::Corrupt("log_epoch is empty".into()))?;
+            let mut hash = Sha256::new();
+            hash.update(get::<Uuid>(row, 0)?.as_bytes());
+            if self.dialect() == Dialect::Postgres {
+                // Another cluster, or this one gone back in time, is another log though the table says the same.
+                let told = self
+                    .rows(
+                        "select s.system_identifier::text, c.timeline_id::text from pg_control_system() s, pg_control_checkpoint() c",
+                        vec![],
+                    )
+                    .await?;
+                for row in &told {
+                    hash.update(get::<String>(row, 0)?.as_bytes());
+                    hash.update(get::<String>(row, 1)?.as_bytes());
+                }
             }
-        }
-        let digest = hash.finalize();
-        let identity = Arc::new(Identity {
-            epoch: digest[..8].iter().fold(0, |n, &b| (n << 8) | u64::from(b)),
-            secret: get(row, 1)?,
-        });
-        let mut kept = self.0.log.identity.write().await;
-        if let Some(known) = kept.as_ref()
-            && *known == identity
-        {
-            return Ok(known.clone());
-        }
-        *kept = Some(identity.clone());
-        Ok(identity)
+            let digest = hash.finalize();
+            let identity = Arc::new(Identity {
+                epoch: digest[..8].iter().fold(0, |n, &b| (n << 8) | u64::from(b)),
+                secret: get(row, 1)?,
+            });
+            let mut kept = self.0.log.identity.write().await;
+            if let Some(known) = kept.as_ref()
+                && *known == identity
+            {
+                return Ok(known.clone());
+            }
+            *kept = Some(identity.clone());
+            Ok(identity)
+        })
     }
 
     /// Makes this another log: all cursors get RESYNC. To be done after a backup was put back on SQLite, where nothing shows it.
-    pub async fn renew_epoch(&self) -> Result<(), StoreError> {
-        self.transact(|tx| {
-            Box::pin(async move {
-                tx.execute("update log_epoch set epoch = $1 where id = 1", vec![Uuid::new_v4().into()])
-                    .await?;
-                Ok(())
+    pub fn renew_epoch<'a>(&'a self) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.transact(|tx| {
+                Box::pin(async move {
+                    tx.execute("update log_epoch set epoch = $1 where id = 1", vec![Uuid::new_v4().into()])
+                        .await?;
+                    Ok(())
+                })
             })
+            .await?;
+            self.refresh_identity().await?;
+            Ok(())
         })
-        .await?;
-        self.refresh_identity().await?;
-        Ok(())
     }
 
     /// Rows of a read on the plain pool.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, TransactionTrait};
 use serde_json::Value as Json;
 
@@ -86,13 +87,15 @@ impl Store {
     /// The org's klasses. From memory when it was current a moment (250 ms) ago; else its version is asked for, and it is read
     /// anew if that rose. A change made through this store shows at once; see also [`Store::fresh_registry`].
     /// Fault `NotFound` when there is no such org.
-    pub async fn registry(&self, org: OrgId) -> Result<Arc<Registry>, StoreError> {
-        if let Some((registry, checked)) = self.0.registries.get(org)
-            && checked.elapsed() < TRUSTED
-        {
-            return Ok(registry);
-        }
-        self.fresh_registry(org).await
+    pub fn registry<'a>(&'a self, org: OrgId) -> BoxFuture<'a, Result<Arc<Registry>, StoreError>> {
+        Box::pin(async move {
+            if let Some((registry, checked)) = self.0.registries.get(org)
+                && checked.elapsed() < TRUSTED
+            {
+                return Ok(registry);
+            }
+            self.fresh_registry(org).await
+        })
     }
 
     /// The newest version of the org's klasses that this store has read or made, from memory.
@@ -101,22 +104,24 @@ impl Store {
     }
 
     /// The org's klasses as the database has them now: for a caller that got [`StoreError::Stale`], or heard of a change.
-    pub async fn fresh_registry(&self, org: OrgId) -> Result<Arc<Registry>, StoreError> {
-        if let Some((registry, _)) = self.0.registries.get(org) {
-            let asked = Instant::now();
-            let rows = self
-                .select("select klass_version from org where id = $1", vec![org.0.into()])
-                .await?;
-            let version: i64 = rows.first().ok_or_else(no_org)?.try_get_by_index(0).map_err(damaged)?;
-            if version.unsigned_abs() == registry.version {
-                self.0.registries.put(registry.clone(), asked);
-                return Ok(registry);
+    pub fn fresh_registry<'a>(&'a self, org: OrgId) -> BoxFuture<'a, Result<Arc<Registry>, StoreError>> {
+        Box::pin(async move {
+            if let Some((registry, _)) = self.0.registries.get(org) {
+                let asked = Instant::now();
+                let rows = self
+                    .select("select klass_version from org where id = $1", vec![org.0.into()])
+                    .await?;
+                let version: i64 = rows.first().ok_or_else(no_org)?.try_get_by_index(0).map_err(damaged)?;
+                if version.unsigned_abs() == registry.version {
+                    self.0.registries.put(registry.clone(), asked);
+                    return Ok(registry);
+                }
             }
-        }
-        let asked = Instant::now();
-        let registry = Arc::new(self.definitions(org).await?.resolve(org)?);
-        self.0.registries.put(registry.clone(), asked);
-        Ok(registry)
+            let asked = Instant::now();
+            let registry = Arc::new(self.definitions(org).await?.resolve(org)?);
+            self.0.registries.put(registry.clone(), asked);
+            Ok(registry)
+        })
     }
 
     /// Changes the org's klasses: all of `changes`, or none. When it returns, the next request sees the new klasses; see `run.rs` for how.
@@ -125,45 +130,47 @@ impl Store {
     /// not comply with (a kind, a rule, required, unique), with how many they are and the first of them by id. Values that do not fit are
     /// never dropped, not even when forced. Defaults of newly required properties are filled in: each object that gets one gets a new
     /// version and an event.
-    pub async fn change_klasses(
-        &self,
-        actor: &Actor,
+    pub fn change_klasses<'a>(
+        &'a self,
+        actor: &'a Actor,
         changes: Vec<KlassChange>,
-        options: ChangeOptions<'_>,
-    ) -> Result<ChangeReport, StoreError> {
-        if options.dry_run {
-            let (change, report) = self.plan_change(actor, &changes, &options).await?;
-            return Ok(ChangeReport {
-                faults: change.map_or(vec![], |(_, faults)| faults),
-                ..report
+        options: ChangeOptions<'a>,
+    ) -> BoxFuture<'a, Result<ChangeReport, StoreError>> {
+        Box::pin(async move {
+            if options.dry_run {
+                let (change, report) = self.plan_change(actor, &changes, &options).await?;
+                return Ok(ChangeReport {
+                    faults: change.map_or(vec![], |(_, faults)| faults),
+                    ..report
+                });
+            }
+            let mut hand = self.hand(actor.org).await?;
+            // What another left in the middle comes first: this change is planned on what comes of it.
+            for line in self.resume_org(&mut hand).await? {
+                tracing::info!("{line}");
+            }
+            let (change, mut report) = self.plan_change(actor, &changes, &options).await?;
+            report.applied = true;
+            let Some((change, faults)) = change else { return Ok(report) };
+            data::gather(faults)?;
+            // From here on it goes to its end, even when the caller goes away.
+            let (store, change) = (self.clone(), Arc::new(change));
+            report.registry = change.after.clone();
+            let task = tokio::spawn(async move {
+                let done = store.carry_out(&mut hand, change).await;
+                hand.release().await;
+                done
             });
-        }
-        let mut hand = self.hand(actor.org).await?;
-        // What another left in the middle comes first: this change is planned on what comes of it.
-        for line in self.resume_org(&mut hand).await? {
-            tracing::info!("{line}");
-        }
-        let (change, mut report) = self.plan_change(actor, &changes, &options).await?;
-        report.applied = true;
-        let Some((change, faults)) = change else { return Ok(report) };
-        data::gather(faults)?;
-        // From here on it goes to its end, even when the caller goes away.
-        let (store, change) = (self.clone(), Arc::new(change));
-        report.registry = change.after.clone();
-        let task = tokio::spawn(async move {
-            let done = store.carry_out(&mut hand, change).await;
-            hand.release().await;
-            done
-        });
-        #[cfg(test)]
-        self.0.points.keep(task.abort_handle());
-        let ended = |e| {
-            StoreError::Unavailable(format!(
-                "the klass change ended before its time ({e}); it is finished or undone at the next start"
-            ))
-        };
-        report.cursor = task.await.map_err(ended)??;
-        Ok(report)
+            #[cfg(test)]
+            self.0.points.keep(task.abort_handle());
+            let ended = |e| {
+                StoreError::Unavailable(format!(
+                    "the klass change ended before its time ({e}); it is finished or undone at the next start"
+                ))
+            };
+            report.cursor = task.await.map_err(ended)??;
+            Ok(report)
+        })
     }
 
     async fn carry_out(&self, hand: &mut Hand, change: Arc<run::Change>) -> Result<Option<String>, StoreError> {

@@ -3,11 +3,15 @@
 //! Reading order: [`config`], [`tx`] (one transaction; the only way to write), [`org`], [`klasses`] (an org's registry and its
 //! changes), `ddl` (from definitions to tables).
 //!
+//! What others wait for is boxed (`BoxFuture`) rather than `async fn`: the code of an `async fn` is made anew in every unit of every
+//! crate that waits for it, which was more than half of the binary and of the time to build it.
+//!
 //! What must never be: a statement on a shared table that does not name `org_id`; SQL text that holds a value of someone's
 //! input; a write outside [`Store::transact`].
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use klio_migrations::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 
@@ -69,75 +73,83 @@ impl std::fmt::Debug for Store {
 
 impl Store {
     /// Connects. Makes a SQLite file that is not there; runs no migration.
-    pub async fn open(config: &StoreConfig) -> Result<Store, StoreError> {
-        let dialect = config.dialect()?;
-        let (connection, writer, readers) = match dialect {
-            Dialect::Postgres => (
-                driver::pool::postgres(config).await?,
-                None,
-                read::Readers::Postgres(Box::new(driver::postgres::Readers::new(config)?)),
-            ),
-            Dialect::Sqlite => {
-                // The writer's connection comes first: it makes the file and sets WAL, which the others then find.
-                let deadline = tx::Deadline::none();
-                let writer = driver::pool::sqlite(config, 1, Some(deadline.clone())).await?;
-                let connection = driver::pool::sqlite(config, config.max_connections.max(1), None).await?;
-                let path = std::path::Path::new(config.sqlite_path().unwrap_or_default());
-                let readers = driver::sqlite::Readers::open(path, config.readers, config.statement_timeout)?;
-                (
-                    connection,
-                    Some(tx::Writer::start(writer, deadline, config.statement_timeout)),
-                    read::Readers::Sqlite(readers),
-                )
-            }
-        };
-        Ok(Store(Arc::new(Shared {
-            config: config.clone(),
-            dialect,
-            connection,
-            writer,
-            readers,
-            registries: klasses::Registries::default(),
-            hands: klasses::hand::Hands::default(),
-            #[cfg(test)]
-            points: klasses::point::Points::default(),
-            log: event::Log::default(),
-            lanes: write::together::Lanes::default(),
-        })))
+    pub fn open<'a>(config: &'a StoreConfig) -> BoxFuture<'a, Result<Store, StoreError>> {
+        Box::pin(async move {
+            let dialect = config.dialect()?;
+            let (connection, writer, readers) = match dialect {
+                Dialect::Postgres => (
+                    driver::pool::postgres(config).await?,
+                    None,
+                    read::Readers::Postgres(Box::new(driver::postgres::Readers::new(config)?)),
+                ),
+                Dialect::Sqlite => {
+                    // The writer's connection comes first: it makes the file and sets WAL, which the others then find.
+                    let deadline = tx::Deadline::none();
+                    let writer = driver::pool::sqlite(config, 1, Some(deadline.clone())).await?;
+                    let connection = driver::pool::sqlite(config, config.max_connections.max(1), None).await?;
+                    let path = std::path::Path::new(config.sqlite_path().unwrap_or_default());
+                    let readers = driver::sqlite::Readers::open(path, config.readers, config.statement_timeout)?;
+                    (
+                        connection,
+                        Some(tx::Writer::start(writer, deadline, config.statement_timeout)),
+                        read::Readers::Sqlite(readers),
+                    )
+                }
+            };
+            Ok(Store(Arc::new(Shared {
+                config: config.clone(),
+                dialect,
+                connection,
+                writer,
+                readers,
+                registries: klasses::Registries::default(),
+                hands: klasses::hand::Hands::default(),
+                #[cfg(test)]
+                points: klasses::point::Points::default(),
+                log: event::Log::default(),
+                lanes: write::together::Lanes::default(),
+            })))
+        })
     }
 
     /// Brings the tables up to date; answers the names of the steps that were run. Safe when several nodes start at once.
-    pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
-        // One node at a time: a lock of the session, on a connection of its own, gone with it.
-        let lock = match self.0.dialect {
-            Dialect::Postgres => Some(driver::pool::session_lock(&self.0.config, MIGRATION_LOCK).await?),
-            Dialect::Sqlite => None,
-        };
-        let pending = self.pending_migrations().await?;
-        if !pending.is_empty() {
-            // Without the time limit of requests: a step may build an index on much data.
-            let unhurried = match self.0.dialect {
-                Dialect::Postgres => driver::pool::postgres_unhurried(&self.0.config).await?,
-                Dialect::Sqlite => self.0.connection.clone(),
+    pub fn migrate<'a>(&'a self) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        Box::pin(async move {
+            // One node at a time: a lock of the session, on a connection of its own, gone with it.
+            let lock = match self.0.dialect {
+                Dialect::Postgres => Some(driver::pool::session_lock(&self.0.config, MIGRATION_LOCK).await?),
+                Dialect::Sqlite => None,
             };
-            Migrator::up(&unhurried, None).await?;
-        }
-        if let Some(lock) = lock {
-            lock.release().await;
-        }
-        Ok(pending)
+            let pending = self.pending_migrations().await?;
+            if !pending.is_empty() {
+                // Without the time limit of requests: a step may build an index on much data.
+                let unhurried = match self.0.dialect {
+                    Dialect::Postgres => driver::pool::postgres_unhurried(&self.0.config).await?,
+                    Dialect::Sqlite => self.0.connection.clone(),
+                };
+                Migrator::up(&unhurried, None).await?;
+            }
+            if let Some(lock) = lock {
+                lock.release().await;
+            }
+            Ok(pending)
+        })
     }
 
     /// The names of the steps that [`Store::migrate`] would run.
-    pub async fn pending_migrations(&self) -> Result<Vec<String>, StoreError> {
-        let pending = Migrator::get_pending_migrations(&self.0.connection).await?;
-        Ok(pending.iter().map(|m| m.name().to_string()).collect())
+    pub fn pending_migrations<'a>(&'a self) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        Box::pin(async move {
+            let pending = Migrator::get_pending_migrations(&self.0.connection).await?;
+            Ok(pending.iter().map(|m| m.name().to_string()).collect())
+        })
     }
 
     /// Whether the database answers.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        self.0.connection.execute_unprepared("select 1").await?;
-        Ok(())
+    pub fn ping<'a>(&'a self) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.0.connection.execute_unprepared("select 1").await?;
+            Ok(())
+        })
     }
 
     /// Which database it is.

@@ -1,6 +1,7 @@
 //! Reading: a statement and its arguments in, JSON text out.
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 
 use super::sql::{Statement, bind};
 use super::{Store, StoreError, driver};
@@ -22,17 +23,19 @@ impl Store {
     ///
     /// Errors: [`StoreError::Timeout`] after the configured time; [`StoreError::Database`] when an argument is not of the kind that
     /// the statement compares.
-    pub async fn read(&self, org: OrgId, statement: &Statement, args: &[Value]) -> Result<Bytes, StoreError> {
-        let unfit = |e: bind::BindError| StoreError::Database(e.to_string());
-        match &self.0.readers {
-            Readers::Sqlite(readers) => {
-                let values = bind::for_sqlite(&statement.binds, org, args).map_err(unfit)?;
-                readers.read(statement.sql.clone(), values).await
+    pub fn read<'a>(&'a self, org: OrgId, statement: &'a Statement, args: &'a [Value]) -> BoxFuture<'a, Result<Bytes, StoreError>> {
+        Box::pin(async move {
+            let unfit = |e: bind::BindError| StoreError::Database(e.to_string());
+            match &self.0.readers {
+                Readers::Sqlite(readers) => {
+                    let values = bind::for_sqlite(&statement.binds, org, args).map_err(unfit)?;
+                    readers.read(statement.sql.clone(), values).await
+                }
+                Readers::Postgres(readers) => {
+                    let values = bind::for_postgres(&statement.binds, org, args).map_err(unfit)?;
+                    readers.read(&statement.sql, &values).await
+                }
             }
-            Readers::Postgres(readers) => {
-                let values = bind::for_postgres(&statement.binds, org, args).map_err(unfit)?;
-                readers.read(&statement.sql, &values).await
-            }
-        }
+        })
     }
 }

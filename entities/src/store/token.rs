@@ -1,6 +1,7 @@
 //! Tokens: who may come in as whom. Only a hash of each is kept; its text is told once, when it is made.
 
 use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -53,89 +54,97 @@ impl Store {
     ///
     /// # Errors
     /// A name that is empty or longer than 200 characters; what the database says.
-    pub async fn create_token(
-        &self,
+    pub fn create_token<'a>(
+        &'a self,
         org: OrgId,
-        name: &str,
+        name: &'a str,
         role: Role,
         expires_at: Option<DateTime<Utc>>,
-    ) -> Result<(String, Token), StoreError> {
-        let name = name.trim();
-        if name.is_empty() || name.chars().count() > 200 {
-            return Err(Fault::bad(["name"], "a token's name has 1 to 200 characters").into());
-        }
-        let mut secret = [0u8; 32];
-        getrandom::fill(&mut secret).map_err(|e| StoreError::Unavailable(format!("no random numbers are to be had: {e}")))?;
-        let (left, right) = secret.split_at(16);
-        let mut text = PREFIX.to_owned();
-        for half in [left, right] {
-            // Both halves have 16 bytes.
-            encode_base32(Uuid::from_slice(half).unwrap_or_default(), &mut text);
-        }
-        let id = Uuid::now_v7();
-        let row = token::Model {
-            id,
-            org_id: org.0,
-            name: name.to_owned(),
-            hash: hash(&text).to_vec(),
-            role: role_name(role).to_owned(),
-            actor_id: id,
-            expires_at,
-            revoked_at: None,
-            created_at: Utc::now(),
-            last_used_at: None,
-        };
-        token::Entity::insert(token::ActiveModel::from(row.clone()))
-            .exec_without_returning(self.connection())
-            .await?;
-        Ok((text, from_row(row)?))
+    ) -> BoxFuture<'a, Result<(String, Token), StoreError>> {
+        Box::pin(async move {
+            let name = name.trim();
+            if name.is_empty() || name.chars().count() > 200 {
+                return Err(Fault::bad(["name"], "a token's name has 1 to 200 characters").into());
+            }
+            let mut secret = [0u8; 32];
+            getrandom::fill(&mut secret).map_err(|e| StoreError::Unavailable(format!("no random numbers are to be had: {e}")))?;
+            let (left, right) = secret.split_at(16);
+            let mut text = PREFIX.to_owned();
+            for half in [left, right] {
+                // Both halves have 16 bytes.
+                encode_base32(Uuid::from_slice(half).unwrap_or_default(), &mut text);
+            }
+            let id = Uuid::now_v7();
+            let row = token::Model {
+                id,
+                org_id: org.0,
+                name: name.to_owned(),
+                hash: hash(&text).to_vec(),
+                role: role_name(role).to_owned(),
+                actor_id: id,
+                expires_at,
+                revoked_at: None,
+                created_at: Utc::now(),
+                last_used_at: None,
+            };
+            token::Entity::insert(token::ActiveModel::from(row.clone()))
+                .exec_without_returning(self.connection())
+                .await?;
+            Ok((text, from_row(row)?))
+        })
     }
 
     /// The token of this text, whether it is still valid or not.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn token_by_hash(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
-        let row = token::Entity::find()
-            .filter(token::Column::Hash.eq(hash.to_vec()))
-            .one(self.connection())
-            .await?;
-        row.map(from_row).transpose()
+    pub fn token_by_hash<'a>(&'a self, hash: &'a [u8; 32]) -> BoxFuture<'a, Result<Option<Token>, StoreError>> {
+        Box::pin(async move {
+            let row = token::Entity::find()
+                .filter(token::Column::Hash.eq(hash.to_vec()))
+                .one(self.connection())
+                .await?;
+            row.map(from_row).transpose()
+        })
     }
 
     /// The tokens of an org, or of all; oldest first.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn tokens(&self, org: Option<OrgId>) -> Result<Vec<Token>, StoreError> {
-        let mut find = token::Entity::find();
-        if let Some(org) = org {
-            find = find.filter(token::Column::OrgId.eq(org.0));
-        }
-        let rows = find
-            .order_by_asc(token::Column::OrgId)
-            .order_by_asc(token::Column::CreatedAt)
-            .all(self.connection())
-            .await?;
-        rows.into_iter().map(from_row).collect()
+    pub fn tokens<'a>(&'a self, org: Option<OrgId>) -> BoxFuture<'a, Result<Vec<Token>, StoreError>> {
+        Box::pin(async move {
+            let mut find = token::Entity::find();
+            if let Some(org) = org {
+                find = find.filter(token::Column::OrgId.eq(org.0));
+            }
+            let rows = find
+                .order_by_asc(token::Column::OrgId)
+                .order_by_asc(token::Column::CreatedAt)
+                .all(self.connection())
+                .await?;
+            rows.into_iter().map(from_row).collect()
+        })
     }
 
     /// Withdraws a token; `false` when there is no such token in the org, or it was withdrawn before.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn revoke_token(&self, org: OrgId, id: Uuid) -> Result<bool, StoreError> {
-        let done = token::Entity::update_many()
-            .set(token::ActiveModel {
-                revoked_at: ActiveValue::Set(Some(Utc::now())),
-                ..Default::default()
-            })
-            .filter(token::Column::Id.eq(id))
-            .filter(token::Column::OrgId.eq(org.0))
-            .filter(token::Column::RevokedAt.is_null())
-            .exec(self.connection())
-            .await?;
-        Ok(done.rows_affected > 0)
+    pub fn revoke_token<'a>(&'a self, org: OrgId, id: Uuid) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let done = token::Entity::update_many()
+                .set(token::ActiveModel {
+                    revoked_at: ActiveValue::Set(Some(Utc::now())),
+                    ..Default::default()
+                })
+                .filter(token::Column::Id.eq(id))
+                .filter(token::Column::OrgId.eq(org.0))
+                .filter(token::Column::RevokedAt.is_null())
+                .exec(self.connection())
+                .await?;
+            Ok(done.rows_affected > 0)
+        })
     }
 
     /// Gives a token another role; `false` when there is no such token in the org, or it was revoked. Connections that it opened end
@@ -143,58 +152,64 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn set_token_role(&self, org: OrgId, id: Uuid, role: Role) -> Result<bool, StoreError> {
-        let done = token::Entity::update_many()
-            .set(token::ActiveModel {
-                role: ActiveValue::Set(role_name(role).to_owned()),
-                ..Default::default()
-            })
-            .filter(token::Column::Id.eq(id))
-            .filter(token::Column::OrgId.eq(org.0))
-            .filter(token::Column::RevokedAt.is_null())
-            .exec(self.connection())
-            .await?;
-        Ok(done.rows_affected > 0)
+    pub fn set_token_role<'a>(&'a self, org: OrgId, id: Uuid, role: Role) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let done = token::Entity::update_many()
+                .set(token::ActiveModel {
+                    role: ActiveValue::Set(role_name(role).to_owned()),
+                    ..Default::default()
+                })
+                .filter(token::Column::Id.eq(id))
+                .filter(token::Column::OrgId.eq(org.0))
+                .filter(token::Column::RevokedAt.is_null())
+                .exec(self.connection())
+                .await?;
+            Ok(done.rows_affected > 0)
+        })
     }
 
     /// Which of these tokens still stand (are there and not revoked), and their roles.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn standing_tokens(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, Role)>, StoreError> {
-        let mut standing = Vec::with_capacity(ids.len());
-        for part in ids.chunks(5_000) {
-            let found: Vec<(Uuid, String)> = token::Entity::find()
-                .select_only()
-                .column(token::Column::Id)
-                .column(token::Column::Role)
-                .filter(token::Column::Id.is_in(part.iter().copied()))
-                .filter(token::Column::RevokedAt.is_null())
-                .into_tuple()
-                .all(self.connection())
-                .await?;
-            // A role that is none is no token's that may come in.
-            standing.extend(found.into_iter().filter_map(|(id, role)| Some((id, role_of(&role)?))));
-        }
-        Ok(standing)
+    pub fn standing_tokens<'a>(&'a self, ids: &'a [Uuid]) -> BoxFuture<'a, Result<Vec<(Uuid, Role)>, StoreError>> {
+        Box::pin(async move {
+            let mut standing = Vec::with_capacity(ids.len());
+            for part in ids.chunks(5_000) {
+                let found: Vec<(Uuid, String)> = token::Entity::find()
+                    .select_only()
+                    .column(token::Column::Id)
+                    .column(token::Column::Role)
+                    .filter(token::Column::Id.is_in(part.iter().copied()))
+                    .filter(token::Column::RevokedAt.is_null())
+                    .into_tuple()
+                    .all(self.connection())
+                    .await?;
+                // A role that is none is no token's that may come in.
+                standing.extend(found.into_iter().filter_map(|(id, role)| Some((id, role_of(&role)?))));
+            }
+            Ok(standing)
+        })
     }
 
     /// Notes that these tokens were used.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn touch_tokens(&self, ids: &[Uuid], at: DateTime<Utc>) -> Result<(), StoreError> {
-        for part in ids.chunks(5_000) {
-            token::Entity::update_many()
-                .set(token::ActiveModel {
-                    last_used_at: ActiveValue::Set(Some(at)),
-                    ..Default::default()
-                })
-                .filter(token::Column::Id.is_in(part.iter().copied()))
-                .exec(self.connection())
-                .await?;
-        }
-        Ok(())
+    pub fn touch_tokens<'a>(&'a self, ids: &'a [Uuid], at: DateTime<Utc>) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            for part in ids.chunks(5_000) {
+                token::Entity::update_many()
+                    .set(token::ActiveModel {
+                        last_used_at: ActiveValue::Set(Some(at)),
+                        ..Default::default()
+                    })
+                    .filter(token::Column::Id.is_in(part.iter().copied()))
+                    .exec(self.connection())
+                    .await?;
+            }
+            Ok(())
+        })
     }
 }
 

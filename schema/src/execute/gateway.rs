@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_graphql_parser::types::{DocumentOperations, OperationDefinition, OperationType};
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use klio_entities::klass::Actor;
 use klio_entities::store::Store;
 use klio_subscriptions::bus::{Bus, InProcess};
@@ -91,91 +92,99 @@ impl Gateway {
     }
 
     /// Answers a query or a mutation.
-    pub async fn execute(&self, actor: &Actor, request: Request, allow: Allow) -> Answer {
-        let mut stats = Stats {
-            operation: request.operation.clone(),
-            ..Stats::default()
-        };
-        let prepared = match self.prepare(actor, &request).await {
-            Ok(prepared) => prepared,
-            Err(errors) => return refused(errors, stats),
-        };
-        stats.operation.clone_from(&prepared.plan.name);
-        stats.kind = Some(kind_name(prepared.plan.kind));
-        match prepared.plan.kind {
-            OperationType::Subscription => {
-                let error = Error::new(
-                    Code::OperationNotAllowed,
-                    "Subscriptions are answered over WebSocket and as event streams, not by a single response.",
-                );
-                return refused(vec![error], stats);
-            }
-            OperationType::Mutation if !allow.mutations => {
-                return refused(
-                    vec![Error::new(
+    pub fn execute<'a>(&'a self, actor: &'a Actor, request: Request, allow: Allow) -> BoxFuture<'a, Answer> {
+        Box::pin(async move {
+            let mut stats = Stats {
+                operation: request.operation.clone(),
+                ..Stats::default()
+            };
+            let prepared = match self.prepare(actor, &request).await {
+                Ok(prepared) => prepared,
+                Err(errors) => return refused(errors, stats),
+            };
+            stats.operation.clone_from(&prepared.plan.name);
+            stats.kind = Some(kind_name(prepared.plan.kind));
+            match prepared.plan.kind {
+                OperationType::Subscription => {
+                    let error = Error::new(
                         Code::OperationNotAllowed,
-                        "Mutations are not allowed here; send a POST.",
-                    )],
-                    stats,
-                );
+                        "Subscriptions are answered over WebSocket and as event streams, not by a single response.",
+                    );
+                    return refused(vec![error], stats);
+                }
+                OperationType::Mutation if !allow.mutations => {
+                    return refused(
+                        vec![Error::new(
+                            Code::OperationNotAllowed,
+                            "Mutations are not allowed here; send a POST.",
+                        )],
+                        stats,
+                    );
+                }
+                _ => {}
             }
-            _ => {}
-        }
-        if let Some(answer) = self.introspection_alone(&request, &prepared, &mut stats).await {
-            return answer;
-        }
-        let (kind, version) = (prepared.plan.kind, prepared.schema.registry.version);
-        let (answer, refused) = self.run(actor, &request, prepared, stats.clone()).await;
-        if refused && kind == OperationType::Query {
-            // The database refused a statement: another node may have changed the klasses since this one looked.
-            self.catalog.changed(actor.org);
-            if let Ok(again) = self.prepare(actor, &request).await
-                && again.schema.registry.version != version
-            {
-                return self.run(actor, &request, again, stats).await.0;
+            if let Some(answer) = self.introspection_alone(&request, &prepared, &mut stats).await {
+                return answer;
             }
-        }
-        answer
+            let (kind, version) = (prepared.plan.kind, prepared.schema.registry.version);
+            let (answer, refused) = self.run(actor, &request, prepared, stats.clone()).await;
+            if refused && kind == OperationType::Query {
+                // The database refused a statement: another node may have changed the klasses since this one looked.
+                self.catalog.changed(actor.org);
+                if let Ok(again) = self.prepare(actor, &request).await
+                    && again.schema.registry.version != version
+                {
+                    return self.run(actor, &request, again, stats).await.0;
+                }
+            }
+            answer
+        })
     }
 
     /// What sort of operation a request asks for, so that a way in can tell a subscription before it is run.
-    pub async fn operation_kind(&self, actor: &Actor, request: &Request) -> Result<OperationType, Answer> {
-        let refuse = |errors| refused(errors, Stats::default());
-        let text = plan_key(&[b"document", request.query.as_bytes()]);
-        let schema = self.schema(actor).await.map_err(|error| refuse(vec![error]))?;
-        let document = match self.document(&schema, &request.query, text) {
-            Ok(document) => document,
-            Err(errors) => match self.newer(actor, &schema, &errors).await {
-                Some(newer) => self.document(&newer, &request.query, text).map_err(refuse)?,
-                None => return Err(refuse(errors)),
-            },
-        };
-        let (_, operation) = select(&document, request.operation.as_deref()).map_err(|error| refuse(vec![error]))?;
-        Ok(operation.ty)
+    pub fn operation_kind<'a>(&'a self, actor: &'a Actor, request: &'a Request) -> BoxFuture<'a, Result<OperationType, Answer>> {
+        Box::pin(async move {
+            let refuse = |errors| refused(errors, Stats::default());
+            let text = plan_key(&[b"document", request.query.as_bytes()]);
+            let schema = self.schema(actor).await.map_err(|error| refuse(vec![error]))?;
+            let document = match self.document(&schema, &request.query, text) {
+                Ok(document) => document,
+                Err(errors) => match self.newer(actor, &schema, &errors).await {
+                    Some(newer) => self.document(&newer, &request.query, text).map_err(refuse)?,
+                    None => return Err(refuse(errors)),
+                },
+            };
+            let (_, operation) = select(&document, request.operation.as_deref()).map_err(|error| refuse(vec![error]))?;
+            Ok(operation.ty)
+        })
     }
 
     /// The org's schema.
-    pub async fn schema(&self, actor: &Actor) -> Result<Arc<OrgSchema>, Error> {
-        self.catalog.schema(actor.org).await.map_err(|error| match error {
-            CatalogError::Store(error) => {
-                tracing::error!(%error, "the klasses could not be read");
-                Error::new(Code::Unavailable, "The database does not answer; try again.")
-            }
-            other => Error::internal(other),
+    pub fn schema<'a>(&'a self, actor: &'a Actor) -> BoxFuture<'a, Result<Arc<OrgSchema>, Error>> {
+        Box::pin(async move {
+            self.catalog.schema(actor.org).await.map_err(|error| match error {
+                CatalogError::Store(error) => {
+                    tracing::error!(%error, "the klasses could not be read");
+                    Error::new(Code::Unavailable, "The database does not answer; try again.")
+                }
+                other => Error::internal(other),
+            })
         })
     }
 
     /// Everything before the run: what is wrong here is a request error.
-    pub async fn prepare(&self, actor: &Actor, request: &Request) -> Result<Prepared, Vec<Error>> {
-        limits::check_variables(&request.variables, &self.limits).map_err(|error| vec![error])?;
-        let schema = self.schema(actor).await.map_err(|error| vec![error])?;
-        match self.prepare_by(schema.clone(), actor, request) {
-            Err(errors) => match self.newer(actor, &schema, &errors).await {
-                Some(newer) => self.prepare_by(newer, actor, request),
-                None => Err(errors),
-            },
-            prepared => prepared,
-        }
+    pub fn prepare<'a>(&'a self, actor: &'a Actor, request: &'a Request) -> BoxFuture<'a, Result<Prepared, Vec<Error>>> {
+        Box::pin(async move {
+            limits::check_variables(&request.variables, &self.limits).map_err(|error| vec![error])?;
+            let schema = self.schema(actor).await.map_err(|error| vec![error])?;
+            match self.prepare_by(schema.clone(), actor, request) {
+                Err(errors) => match self.newer(actor, &schema, &errors).await {
+                    Some(newer) => self.prepare_by(newer, actor, request),
+                    None => Err(errors),
+                },
+                prepared => prepared,
+            }
+        })
     }
 
     /// The same, by a certain schema.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use sea_orm::{QueryResult, Value as Bound};
 use serde_json::{Map, Value as Json};
 use uuid::Uuid;
@@ -82,69 +83,81 @@ fn read_event(dialect: Dialect, org: OrgId, row: &QueryResult, from: usize) -> R
 
 impl Store {
     /// The place behind all that is committed now. Take it, then read: what the read does not show yet follows the cursor.
-    pub async fn head(&self, org: OrgId, source: &Source) -> Result<Cursor, StoreError> {
-        let identity = self.identity().await?;
-        let stream = match source {
-            Source::Stream(stream) => stream.as_str(),
-            _ => "",
-        };
-        let sql = match self.dialect() {
-            Dialect::Postgres => {
-                "select coalesce((select seq from stream_head where org_id = $1 and stream = $2), 0), \
+    pub fn head<'a>(&'a self, org: OrgId, source: &'a Source) -> BoxFuture<'a, Result<Cursor, StoreError>> {
+        Box::pin(async move {
+            let identity = self.identity().await?;
+            let stream = match source {
+                Source::Stream(stream) => stream.as_str(),
+                _ => "",
+            };
+            let sql = match self.dialect() {
+                Dialect::Postgres => {
+                    "select coalesce((select seq from stream_head where org_id = $1 and stream = $2), 0), \
                  pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1, 9223372036854775807"
-            }
-            Dialect::Sqlite => {
-                "select coalesce((select seq from stream_head where org_id = $1 and stream = $2), 0), 0, \
+                }
+                Dialect::Sqlite => {
+                    "select coalesce((select seq from stream_head where org_id = $1 and stream = $2), 0), 0, \
                  coalesce((select max(position) from event where org_id = $1), 0)"
-            }
-        };
-        let rows = self.rows(sql, vec![org.0.into(), stream.into()]).await?;
-        let row = rows.first().ok_or_else(|| StoreError::Corrupt("a head without a row".into()))?;
-        Ok(Cursor {
-            epoch: identity.epoch,
-            stream: match source {
-                Source::Stream(stream) => Some(StreamPosition {
-                    hash: stream_hash(stream),
-                    seq: get(row, 0)?,
+                }
+            };
+            let rows = self.rows(sql, vec![org.0.into(), stream.into()]).await?;
+            let row = rows.first().ok_or_else(|| StoreError::Corrupt("a head without a row".into()))?;
+            Ok(Cursor {
+                epoch: identity.epoch,
+                stream: match source {
+                    Source::Stream(stream) => Some(StreamPosition {
+                        hash: stream_hash(stream),
+                        seq: get(row, 0)?,
+                    }),
+                    _ => None,
+                },
+                feed: Some(FeedPosition {
+                    xid: unsigned(get(row, 1)?),
+                    position: get(row, 2)?,
+                    own: Own::NONE,
                 }),
-                _ => None,
-            },
-            feed: Some(FeedPosition {
-                xid: unsigned(get(row, 1)?),
-                position: get(row, 2)?,
-                own: Own::NONE,
-            }),
-            part: 0,
+                part: 0,
+            })
         })
     }
 
     /// The heads of many streams of one org; those that have none yet are left out.
-    pub async fn heads(&self, org: OrgId, streams: &[String]) -> Result<HashMap<String, i64>, StoreError> {
-        let sql = match self.dialect() {
-            Dialect::Postgres => "select stream, seq from stream_head where org_id = $1 and stream = any($2)",
-            Dialect::Sqlite => "select stream, seq from stream_head where org_id = $1 and stream in (select value from json_each($2))",
-        };
-        let names = texts(self.dialect(), streams.iter().map(String::as_str));
-        let mut heads = HashMap::new();
-        for row in self.rows(sql, vec![org.0.into(), names]).await? {
-            heads.insert(get(&row, 0)?, get(&row, 1)?);
-        }
-        Ok(heads)
+    pub fn heads<'a>(&'a self, org: OrgId, streams: &'a [String]) -> BoxFuture<'a, Result<HashMap<String, i64>, StoreError>> {
+        Box::pin(async move {
+            let sql = match self.dialect() {
+                Dialect::Postgres => "select stream, seq from stream_head where org_id = $1 and stream = any($2)",
+                Dialect::Sqlite => "select stream, seq from stream_head where org_id = $1 and stream in (select value from json_each($2))",
+            };
+            let names = texts(self.dialect(), streams.iter().map(String::as_str));
+            let mut heads = HashMap::new();
+            for row in self.rows(sql, vec![org.0.into(), names]).await? {
+                heads.insert(get(&row, 0)?, get(&row, 1)?);
+            }
+            Ok(heads)
+        })
     }
 
     /// Events behind a cursor, at most `limit` (and [`MAX_PAGE`]).
-    pub async fn events(&self, org: OrgId, source: &Source, after: &Cursor, limit: usize) -> Result<Events, StoreError> {
-        let identity = self.identity().await?;
-        if after.epoch != identity.epoch {
-            return Ok(Events::Resync(Resync::Epoch));
-        }
-        let limit = limit.clamp(1, MAX_PAGE);
-        match source {
-            Source::Stream(stream) => self.stream_events(org, stream, after, limit).await,
-            Source::Klass(klass) => self.feed_events(org, Some(std::slice::from_ref(klass)), after, limit).await,
-            Source::Klasses(klasses) => self.feed_events(org, Some(klasses), after, limit).await,
-            Source::Org => self.feed_events(org, None, after, limit).await,
-        }
+    pub fn events<'a>(
+        &'a self,
+        org: OrgId,
+        source: &'a Source,
+        after: &'a Cursor,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Events, StoreError>> {
+        Box::pin(async move {
+            let identity = self.identity().await?;
+            if after.epoch != identity.epoch {
+                return Ok(Events::Resync(Resync::Epoch));
+            }
+            let limit = limit.clamp(1, MAX_PAGE);
+            match source {
+                Source::Stream(stream) => self.stream_events(org, stream, after, limit).await,
+                Source::Klass(klass) => self.feed_events(org, Some(std::slice::from_ref(klass)), after, limit).await,
+                Source::Klasses(klasses) => self.feed_events(org, Some(klasses), after, limit).await,
+                Source::Org => self.feed_events(org, None, after, limit).await,
+            }
+        })
     }
 
     async fn stream_events(&self, org: OrgId, stream: &str, after: &Cursor, limit: usize) -> Result<Events, StoreError> {

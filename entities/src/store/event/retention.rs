@@ -1,6 +1,7 @@
 //! How long the log is kept, and what goes when.
 
 use chrono::{DateTime, Duration, Utc};
+use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::get;
@@ -14,25 +15,29 @@ const BATCH: u32 = 1_000;
 
 impl Store {
     /// Forgets what is kept long enough: events ([`EVENTS_KEPT`]) and idempotency keys (24 hours). For a task that runs now and then.
-    pub async fn forget_old(&self) -> Result<(), StoreError> {
-        let events = self.forget_events(Utc::now() - EVENTS_KEPT, BATCH).await?;
-        let keys = self.forget_idempotency().await?;
-        if events + keys > 0 {
-            tracing::info!(events, keys, "forgot old events and idempotency keys");
-        }
-        Ok(())
+    pub fn forget_old<'a>(&'a self) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let events = self.forget_events(Utc::now() - EVENTS_KEPT, BATCH).await?;
+            let keys = self.forget_idempotency().await?;
+            if events + keys > 0 {
+                tracing::info!(events, keys, "forgot old events and idempotency keys");
+            }
+            Ok(())
+        })
     }
 
     /// Removes events older than `before`, in batches, and raises the floors: cursors below them get RESYNC. Answers how many.
-    pub async fn forget_events(&self, before: DateTime<Utc>, batch: u32) -> Result<u64, StoreError> {
-        let mut gone = 0;
-        loop {
-            let n = self.transact(move |tx| Box::pin(forget_batch(tx, before, batch))).await?;
-            gone += n;
-            if n < u64::from(batch.max(1)) {
-                return Ok(gone);
+    pub fn forget_events<'a>(&'a self, before: DateTime<Utc>, batch: u32) -> BoxFuture<'a, Result<u64, StoreError>> {
+        Box::pin(async move {
+            let mut gone = 0;
+            loop {
+                let n = self.transact(move |tx| Box::pin(forget_batch(tx, before, batch))).await?;
+                gone += n;
+                if n < u64::from(batch.max(1)) {
+                    return Ok(gone);
+                }
             }
-        }
+        })
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -233,23 +234,25 @@ impl Store {
     /// Finishes or undoes what earlier processes left in the middle. To be called at each start, before requests are served; then
     /// now and then, for changes that others made and did not stay to clean up after. Changes that another node is making right
     /// now are left to it. Answers what was done, a line each.
-    pub async fn resume_changes(&self) -> Result<Vec<String>, StoreError> {
-        let open = klass_change::Entity::find()
-            .filter(klass_change::Column::State.is_in(["planned", "running", "switched"]))
-            .order_by_asc(klass_change::Column::Version)
-            .all(self.connection())
-            .await?;
-        let mut told = Vec::new();
-        let mut orgs: Vec<OrgId> = open.iter().map(|c| OrgId(c.org_id)).collect();
-        orgs.dedup();
-        orgs.sort_unstable();
-        orgs.dedup();
-        for org in orgs {
-            let Some(mut hand) = self.try_hand(org).await? else { continue };
-            told.extend(self.resume_org(&mut hand).await?);
-            hand.release().await;
-        }
-        Ok(told)
+    pub fn resume_changes<'a>(&'a self) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        Box::pin(async move {
+            let open = klass_change::Entity::find()
+                .filter(klass_change::Column::State.is_in(["planned", "running", "switched"]))
+                .order_by_asc(klass_change::Column::Version)
+                .all(self.connection())
+                .await?;
+            let mut told = Vec::new();
+            let mut orgs: Vec<OrgId> = open.iter().map(|c| OrgId(c.org_id)).collect();
+            orgs.dedup();
+            orgs.sort_unstable();
+            orgs.dedup();
+            for org in orgs {
+                let Some(mut hand) = self.try_hand(org).await? else { continue };
+                told.extend(self.resume_org(&mut hand).await?);
+                hand.release().await;
+            }
+            Ok(told)
+        })
     }
 
     /// The same for one org, by one who holds its hand.

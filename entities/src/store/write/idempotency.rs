@@ -1,6 +1,7 @@
 //! A request that is sent twice is done once: its key is kept with its result, for 24 hours, per org and actor.
 
 use chrono::{Duration, Utc};
+use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
 
 use super::Results;
@@ -95,13 +96,15 @@ pub(super) async fn keep(tx: &Tx, actor: &Actor, idempotency: &Idempotency, resu
 
 impl Store {
     /// Forgets idempotency keys older than 24 hours; answers how many. For a task that runs now and then.
-    pub async fn forget_idempotency(&self) -> Result<u64, StoreError> {
-        self.transact(|tx| {
-            Box::pin(async move {
-                let before = bind_time(tx.dialect(), Some(Utc::now() - KEPT));
-                tx.execute("delete from idempotency where created_at < $1", vec![before]).await
+    pub fn forget_idempotency<'a>(&'a self) -> BoxFuture<'a, Result<u64, StoreError>> {
+        Box::pin(async move {
+            self.transact(|tx| {
+                Box::pin(async move {
+                    let before = bind_time(tx.dialect(), Some(Utc::now() - KEPT));
+                    tx.execute("delete from idempotency where created_at < $1", vec![before]).await
+                })
             })
+            .await
         })
-        .await
     }
 }

@@ -14,6 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use chrono::{SubsecRound, Utc};
+use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
@@ -100,81 +101,83 @@ impl Store {
     ///
     /// Errors: [`StoreError::Stale`] when a klass concerned changed since `registry` was read (read it, plan and try again), and
     /// whatever the database says. On an error nothing is written.
-    pub async fn write(
-        &self,
-        actor: &Actor,
-        registry: &Arc<Registry>,
+    pub fn write<'a>(
+        &'a self,
+        actor: &'a Actor,
+        registry: &'a Arc<Registry>,
         drafts: Vec<Draft>,
         options: WriteOptions,
-    ) -> Result<Results, StoreError> {
-        if drafts.is_empty() {
-            return Ok(vec![]);
-        }
-        let (drafts, _turn) = match self.join(actor, registry, drafts, &options).await {
-            together::Joined::Written(written) => return Ok(vec![Ok(written)]),
-            together::Joined::Alone(drafts, turn) => (drafts, turn),
-            together::Joined::Lost => return Err(StoreError::Unavailable("a write was broken off".into())),
-        };
-        let matched = self.matched(registry, &drafts).await?;
-        let job = Arc::new(Job {
-            org: actor.org,
-            actor: actor.clone(),
-            author: Author::One(actor.to_text()),
-            registry: registry.clone(),
-            drafts,
-            matched,
-            options,
-            identity: self.identity().await?,
-            undone: Mutex::default(),
-        });
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let run = job.clone();
-            let result = self.transact(move |tx| Box::pin(transaction(tx, run.clone()))).await;
-            match result {
-                Ok(done) => {
-                    if let Some(hint) = done.hint {
-                        self.hint(hint);
+    ) -> BoxFuture<'a, Result<Results, StoreError>> {
+        Box::pin(async move {
+            if drafts.is_empty() {
+                return Ok(vec![]);
+            }
+            let (drafts, _turn) = match self.join(actor, registry, drafts, &options).await {
+                together::Joined::Written(written) => return Ok(vec![Ok(written)]),
+                together::Joined::Alone(drafts, turn) => (drafts, turn),
+                together::Joined::Lost => return Err(StoreError::Unavailable("a write was broken off".into())),
+            };
+            let matched = self.matched(registry, &drafts).await?;
+            let job = Arc::new(Job {
+                org: actor.org,
+                actor: actor.clone(),
+                author: Author::One(actor.to_text()),
+                registry: registry.clone(),
+                drafts,
+                matched,
+                options,
+                identity: self.identity().await?,
+                undone: Mutex::default(),
+            });
+            let mut tries = 0;
+            loop {
+                tries += 1;
+                let run = job.clone();
+                let result = self.transact(move |tx| Box::pin(transaction(tx, run.clone()))).await;
+                match result {
+                    Ok(done) => {
+                        if let Some(hint) = done.hint {
+                            self.hint(hint);
+                        }
+                        return Ok(done.results);
                     }
-                    return Ok(done.results);
-                }
-                Err(StoreError::Faults(faults)) if faults.0.is_empty() => {
-                    let undone = job.undone.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-                    return Ok(undone.results);
-                }
-                Err(error) if error.constraint(ConstraintKind::Unique).is_some() => {
-                    let tried = job.undone.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).tried.clone();
-                    // An upsert that lost a race finds the winner's object when it looks again.
-                    if tries < TRIES && (tries == 1 && job.drafts.iter().any(apply::has_upsert)) {
-                        continue;
+                    Err(StoreError::Faults(faults)) if faults.0.is_empty() => {
+                        let undone = job.undone.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+                        return Ok(undone.results);
                     }
-                    let faults = duplicate::explain(duplicate::Place::Store(self), job.org, &tried).await?;
-                    if faults.is_empty() {
-                        // Whoever held the value gave it up meanwhile.
-                        if tries < TRIES {
+                    Err(error) if error.constraint(ConstraintKind::Unique).is_some() => {
+                        let tried = job.undone.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).tried.clone();
+                        // An upsert that lost a race finds the winner's object when it looks again.
+                        if tries < TRIES && (tries == 1 && job.drafts.iter().any(apply::has_upsert)) {
                             continue;
                         }
-                        return Err(error);
+                        let faults = duplicate::explain(duplicate::Place::Store(self), job.org, &tried).await?;
+                        if faults.is_empty() {
+                            // Whoever held the value gave it up meanwhile.
+                            if tries < TRIES {
+                                continue;
+                            }
+                            return Err(error);
+                        }
+                        return Ok(refused(&job.drafts, faults));
                     }
-                    return Ok(refused(&job.drafts, faults));
+                    Err(error) if error.constraint(ConstraintKind::ForeignKey).is_some() => {
+                        let fault = Fault::new(
+                            Code::Restricted,
+                            Vec::<String>::new(),
+                            "another object still points to this one, or the one linked to has just gone",
+                        )
+                        .remedy("read it again and decide anew");
+                        return Ok(job.drafts.iter().map(|_| Err(fault.clone().into())).collect());
+                    }
+                    Err(StoreError::Database(message)) if self.is_stale(&job.registry).await? => {
+                        tracing::debug!(message, "a statement met a klass that changed meanwhile");
+                        return Err(StoreError::Stale);
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) if error.constraint(ConstraintKind::ForeignKey).is_some() => {
-                    let fault = Fault::new(
-                        Code::Restricted,
-                        Vec::<String>::new(),
-                        "another object still points to this one, or the one linked to has just gone",
-                    )
-                    .remedy("read it again and decide anew");
-                    return Ok(job.drafts.iter().map(|_| Err(fault.clone().into())).collect());
-                }
-                Err(StoreError::Database(message)) if self.is_stale(&job.registry).await? => {
-                    tracing::debug!(message, "a statement met a klass that changed meanwhile");
-                    return Err(StoreError::Stale);
-                }
-                Err(error) => return Err(error),
             }
-        }
+        })
     }
 
     async fn is_stale(&self, registry: &Registry) -> Result<bool, StoreError> {
