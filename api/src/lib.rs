@@ -14,6 +14,7 @@ use klio_schema::execute::Gateway;
 use klio_schema::limits::Limits;
 use klio_subscriptions::bus::redis::Redis;
 use klio_subscriptions::bus::{Bus, InProcess};
+use klio_subscriptions::listen::{Listeners, Times};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ pub mod demo;
 pub mod http;
 pub mod import;
 pub mod klasses;
+pub mod listeners;
 pub mod logs;
 pub mod metrics;
 pub mod params;
@@ -49,6 +51,8 @@ pub struct App {
     pub gateway: Gateway,
     /// Knows who comes in.
     pub auth: Arc<auth::Auth>,
+    /// Those who work on every event.
+    pub listeners: Listeners,
     /// Its numbers.
     pub metrics: metrics::Metrics,
     /// Its connections that stay open: sockets and streams.
@@ -186,8 +190,10 @@ pub async fn start_with(config: Config, store: Store) -> Result<Running, StartEr
         .await
         .map_err(|error| StartError::Listen { addr: listen, error })?;
     let addr = listener.local_addr().map_err(|error| StartError::Listen { addr: listen, error })?;
+    let listeners = Listeners::start(&store, &bus, listeners::all(&store), Times::default());
     let app = Arc::new(App {
         config,
+        listeners,
         store,
         gateway,
         auth,
@@ -203,7 +209,8 @@ pub async fn start_with(config: Config, store: Store) -> Result<Running, StartEr
     let serving = tokio::spawn({
         let (door, app) = (router::Door::new(app.clone()), app.clone());
         async move {
-            server::serve(listener, door, app).await;
+            server::serve(listener, door, app.clone()).await;
+            app.listeners.stop().await;
             let _ = tokio::join!(checking, cleaning);
         }
     });

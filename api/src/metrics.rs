@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use klio_schema::execute::{Answer, Gateway};
+use klio_subscriptions::listen::Told;
 use prometheus::{
-    Counter, Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Counter, Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Buckets of durations, in seconds.
@@ -36,6 +37,8 @@ pub struct Metrics {
     /// Messages that went out by streams and polls, by way.
     pub stream_messages: IntCounterVec,
     bus: IntGauge,
+    listener_events: IntCounterVec,
+    listener_lag: GaugeVec,
     bus_news: IntCounterVec,
     /// Hubs: streams of the log that someone listens to.
     hubs: IntGauge,
@@ -118,6 +121,20 @@ impl Metrics {
                 Opts::new("klio_stream_messages_total", "Messages that went out by streams and polls, by way."),
                 &["way"],
             )?,
+            listener_events: IntCounterVec::new(
+                Opts::new(
+                    "klio_listener_events_total",
+                    "Events by listener and what became of them: heard, failed (tries), aside, cut (too deep); and resyncs.",
+                ),
+                &["listener", "what"],
+            )?,
+            listener_lag: GaugeVec::new(
+                Opts::new(
+                    "klio_listener_lag_seconds",
+                    "Age of the oldest event that waits for a listener on this node.",
+                ),
+                &["listener"],
+            )?,
             bus: IntGauge::new("klio_bus_up", "Whether other nodes are heard (1), or the bus is away (0).")?,
             bus_news: IntCounterVec::new(
                 Opts::new(
@@ -152,7 +169,7 @@ impl Metrics {
         };
         let info = IntGauge::with_opts(Opts::new("klio_info", "The version that runs.").const_label("version", env!("CARGO_PKG_VERSION")))?;
         info.set(1);
-        let all: [Box<dyn prometheus::core::Collector>; 26] = [
+        let all: [Box<dyn prometheus::core::Collector>; 28] = [
             Box::new(info),
             Box::new(metrics.requests.clone()),
             Box::new(metrics.seconds.clone()),
@@ -167,6 +184,8 @@ impl Metrics {
             Box::new(metrics.streams.clone()),
             Box::new(metrics.streams_closed.clone()),
             Box::new(metrics.stream_messages.clone()),
+            Box::new(metrics.listener_events.clone()),
+            Box::new(metrics.listener_lag.clone()),
             Box::new(metrics.bus.clone()),
             Box::new(metrics.bus_news.clone()),
             Box::new(metrics.hubs.clone()),
@@ -239,7 +258,21 @@ impl Metrics {
     }
 
     /// Takes in what others count: the gateway, the database's pool, the system.
-    pub fn look(&self, gateway: &Gateway) {
+    pub fn look(&self, gateway: &Gateway, listeners: &[(&'static str, Told)]) {
+        for (name, told) in listeners {
+            let counts = [
+                ("heard", told.heard),
+                ("failed", told.failed),
+                ("aside", told.aside),
+                ("cut", told.cut),
+                ("resync", told.resyncs),
+            ];
+            for (what, count) in counts {
+                let counter = self.listener_events.with_label_values(&[*name, what]);
+                counter.inc_by(count.saturating_sub(counter.get()));
+            }
+            self.listener_lag.with_label_values(&[*name]).set(told.lag.as_secs_f64());
+        }
         self.hubs.set(whole(gateway.live.hubs()));
         let bus = gateway.live.bus();
         self.bus.set(i64::from(bus.away().is_none()));
@@ -359,8 +392,10 @@ mod tests {
         metrics.streams_closed.with_label_values(&["events", "client"]).inc();
         metrics.stream_messages.with_label_values(&["poll"]).inc();
         metrics.bus_news.with_label_values(&["sent"]).inc();
+        metrics.listener_events.with_label_values(&["x", "heard"]).inc();
+        metrics.listener_lag.with_label_values(&["x"]).set(1.0);
         let families = metrics.registry.gather();
-        assert_eq!(families.len(), 26);
+        assert_eq!(families.len(), 28);
         for family in families {
             assert!(
                 page.contains(&format!("`{}`", family.name())),

@@ -20,6 +20,7 @@ mod m0011_conversation;
 mod m0012_message;
 mod m0013_note;
 mod m0014_note_about;
+mod m0015_listener;
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::{MigrationTrait, async_trait, sea_orm};
@@ -46,6 +47,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0012_message::Step),
             Box::new(m0013_note::Step),
             Box::new(m0014_note_about::Step),
+            Box::new(m0015_listener::Step),
         ]
     }
 }

@@ -1,5 +1,5 @@
 //! Everyone who listens to what changed: hubs for live subscribers ([`live`]), one execution's messages for all who share it
-//! ([`cast`]), who is there ([`presence`]), and what carries news between nodes ([`bus`]).
+//! ([`cast`]), those who work on every event ([`listen`]), who is there ([`presence`]), and what carries news between nodes ([`bus`]).
 //!
 //! The cores do no I/O: [`place`] (places in the log), [`ring`] (what was lately told), [`route`] (whom an event concerns).
 //!
@@ -7,6 +7,7 @@
 
 pub mod bus;
 pub mod cast;
+pub mod listen;
 pub mod live;
 pub mod place;
 pub mod presence;

@@ -260,4 +260,4 @@ async fn sweep(shared: Weak<Shared>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

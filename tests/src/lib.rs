@@ -10,9 +10,11 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 pub mod cases;
+pub mod history;
 pub mod listen;
 pub mod node;
 pub mod normal;
+pub mod processes;
 pub mod redis;
 
 /// Which database the product runs on.

@@ -5,6 +5,7 @@ mod client;
 mod conformance;
 mod costly;
 mod door;
+mod faults;
 mod house;
 mod isolation;
 mod klass_under_load;

@@ -51,7 +51,7 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Response {
     if !app.config.http.metrics {
         return StatusCode::NOT_FOUND.into_response();
     }
-    app.metrics.look(&app.gateway);
+    app.metrics.look(&app.gateway, &app.listeners.told());
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
         app.metrics.text(),

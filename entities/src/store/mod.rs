@@ -25,6 +25,7 @@ pub mod error;
 pub mod event;
 pub mod explain;
 pub mod klasses;
+pub mod listener;
 pub mod org;
 mod read;
 pub mod sql;

@@ -11,11 +11,11 @@ use sea_orm::ConnectionTrait;
 
 use super::*;
 
-struct World {
-    store: Store,
-    org: OrgId,
-    actor: Actor,
-    registry: Arc<Registry>,
+pub(crate) struct World {
+    pub store: Store,
+    pub org: OrgId,
+    pub actor: Actor,
+    pub registry: Arc<Registry>,
     url: String,
     _dir: tempfile::TempDir,
 }
@@ -40,7 +40,7 @@ impl Drop for World {
 }
 
 impl World {
-    async fn all() -> Vec<World> {
+    pub(crate) async fn all() -> Vec<World> {
         let dir = tempfile::tempdir().expect("a directory");
         let mut worlds = vec![Self::open(format!("sqlite:{}", dir.path().join("klio.db").display()), dir).await];
         if let Ok(server) = std::env::var("KLIO_TEST_POSTGRES_URL") {
@@ -99,11 +99,11 @@ impl World {
         )
     }
 
-    async fn create(&self, name: &str) -> (ObjectId, Cursor) {
+    pub(crate) async fn create(&self, name: &str) -> (ObjectId, Cursor) {
         self.write(Draft::Create(self.named(name))).await
     }
 
-    async fn rename(&self, id: ObjectId, name: &str) -> Cursor {
+    pub(crate) async fn rename(&self, id: ObjectId, name: &str) -> Cursor {
         let key = Key::Id(Operand::Const(Value::Id(id)));
         let set = self.named(name);
         self.write(Draft::Update { key, version: None, set }).await.1
