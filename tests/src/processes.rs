@@ -64,6 +64,8 @@ impl Gateway {
         self.child = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("klio runs"));
         let url = format!("{}/health/ready", self.url);
         crate::until("the gateway is ready", async || {
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            assert!(ended.is_none(), "klio ended: {ended:?}");
             let answer = reqwest::get(&url).await.ok()?;
             (answer.status() == 200).then_some(())
         })

@@ -1,17 +1,24 @@
 //! Real Redis servers, started by a test on free ports in a folder of its own, and gone with it.
 
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// A port that is free just now. (Someone could take it before it is used; the system hands ports out in turn, so no one does.)
+/// A port that is free just now, and that the system gives to no one as long as its server is down: not one of those from which
+/// outgoing connections begin. (A client that keeps trying such a port in vain would end up connected to itself, and hold it.)
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("an address")
-        .port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Processes of tests that run at once begin at different places.
+    let begin = std::process::id().wrapping_mul(131);
+    loop {
+        let n = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let port = u16::try_from(10_000 + n).expect("below 30,000");
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Whether `redis-server` is there; if not, it is said loudly. (`tests/run` installs it.)

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
+use klio_tests::redis::free_port;
 use klio_tests::{Product, until};
 use serde_json::{Value as Json, json};
 use tokio::net::TcpStream;
@@ -211,15 +212,6 @@ async fn the_end_is_orderly() {
         TcpStream::connect(url.trim_start_matches("http://")).await.is_err(),
         "nobody comes in any more"
     );
-}
-
-/// A port that is free just now. (Someone could take it before it is used; the system hands ports out in turn, so no one does.)
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("an address")
-        .port()
 }
 
 #[tokio::test(flavor = "multi_thread")]

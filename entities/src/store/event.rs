@@ -179,6 +179,8 @@ pub struct Hint {
 pub(crate) struct Log {
     hints: broadcast::Sender<Hint>,
     identity: tokio::sync::RwLock<Option<Arc<Identity>>>,
+    /// Held while it is read anew: who read it earlier does not write over what was read later.
+    refreshing: tokio::sync::Mutex<()>,
 }
 
 /// Which log it is.
@@ -206,6 +208,7 @@ impl Default for Log {
         Self {
             hints: broadcast::Sender::new(HINTS_KEPT),
             identity: Default::default(),
+            refreshing: Default::default(),
         }
     }
 }
@@ -287,6 +290,7 @@ impl Store {
     /// Reads anew which log it is: after a connection was lost the database may be another (failed over, restored).
     pub fn refresh_identity<'a>(&'a self) -> BoxFuture<'a, Result<Arc<Identity>, StoreError>> {
         Box::pin(async move {
+            let _turn = self.0.log.refreshing.lock().await;
             let row = self.rows("select epoch, secret from log_epoch where id = 1", vec![]).await?;
             let row = row.first().ok_or_else(|| StoreError::Corrupt("log_epoch is empty".into()))?;
             let mut hash = Sha256::new();
