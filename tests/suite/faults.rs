@@ -389,12 +389,12 @@ async fn a_storm_of_reconnects_postgres() {
     a_storm_of_reconnects(Backend::Postgres).await;
 }
 
-/// All faults, one after the other as the dice fall, for `KLIO_SOAK_MINUTES`; `tests/soak` runs it.
+/// All faults, one after the other as the dice fall, for `KLIO_TEST_SOAK_MINUTES`; `tests/soak` runs it.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: tests/soak runs it"]
 async fn soak() {
     let of = |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
-    let (minutes, seed) = (of("KLIO_SOAK_MINUTES", 1), of("KLIO_SOAK_SEED", 1));
+    let (minutes, seed) = (of("KLIO_TEST_SOAK_MINUTES", 1), of("KLIO_TEST_SOAK_SEED", 1));
     let (Some(postgres), true) = (Postgres::start().await, is_there()) else {
         return;
     };
@@ -460,7 +460,7 @@ async fn soak() {
     for (fault, count) in &faults {
         report.push_str(&format!("- {fault}: {count}\n"));
     }
-    if let Ok(file) = std::env::var("KLIO_SOAK_REPORT") {
+    if let Ok(file) = std::env::var("KLIO_TEST_SOAK_REPORT") {
         std::fs::write(file, &report).expect("a report");
     }
     eprintln!("{report}");
