@@ -132,19 +132,11 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub fn revoke_token<'a>(&'a self, org: OrgId, id: Uuid) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(async move {
-            let done = token::Entity::update_many()
-                .set(token::ActiveModel {
-                    revoked_at: ActiveValue::Set(Some(Utc::now())),
-                    ..Default::default()
-                })
-                .filter(token::Column::Id.eq(id))
-                .filter(token::Column::OrgId.eq(org.0))
-                .filter(token::Column::RevokedAt.is_null())
-                .exec(self.connection())
-                .await?;
-            Ok(done.rows_affected > 0)
-        })
+        let change = token::ActiveModel {
+            revoked_at: ActiveValue::Set(Some(Utc::now())),
+            ..Default::default()
+        };
+        self.change_token(org, id, change)
     }
 
     /// Gives a token another role; `false` when there is no such token in the org, or it was revoked. Connections that it opened end
@@ -153,12 +145,18 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub fn set_token_role<'a>(&'a self, org: OrgId, id: Uuid, role: Role) -> BoxFuture<'a, Result<bool, StoreError>> {
+        let change = token::ActiveModel {
+            role: ActiveValue::Set(role_name(role).to_owned()),
+            ..Default::default()
+        };
+        self.change_token(org, id, change)
+    }
+
+    /// Changes a token that stands; `false` when there is none in the org.
+    fn change_token(&self, org: OrgId, id: Uuid, change: token::ActiveModel) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(async move {
             let done = token::Entity::update_many()
-                .set(token::ActiveModel {
-                    role: ActiveValue::Set(role_name(role).to_owned()),
-                    ..Default::default()
-                })
+                .set(change)
                 .filter(token::Column::Id.eq(id))
                 .filter(token::Column::OrgId.eq(org.0))
                 .filter(token::Column::RevokedAt.is_null())

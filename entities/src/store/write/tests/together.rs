@@ -37,6 +37,13 @@ async fn all_at_once(world: &World, drafts: Vec<Draft>) -> Vec<Result<Written, F
     join_all(writes).await
 }
 
+/// A customer and a conversation with it.
+async fn talk(world: &World) -> (Uuid, Uuid) {
+    let customer = world.create("customer", json!({"name": "Ann"})).await;
+    let conversation = json!({"customer": {"connect": customer}, "name": "c"});
+    (customer, world.create("conversation", conversation).await)
+}
+
 fn message(world: &World, conversation: Uuid, body: &str) -> Draft {
     Draft::Create(world.object(
         "message",
@@ -57,10 +64,7 @@ async fn behind(world: &World, source: &Source, cursor: Cursor) -> Vec<Arc<Event
 async fn each_has_its_author_its_event_and_a_cursor_right_behind_it() {
     each(async |fresh: Fresh| {
         let world = World::new(&fresh.store, "acme").await;
-        let customer = world.create("customer", json!({"name": "Ann"})).await;
-        let conversation = world
-            .create("conversation", json!({"customer": {"connect": customer}, "name": "c"}))
-            .await;
+        let (customer, conversation) = talk(&world).await;
         let drafts = (0..40).map(|n| message(&world, conversation, &n.to_string())).collect();
         let results = all_at_once(&world, drafts).await;
         let row = world.row("conversation", conversation).await.expect("a row");
@@ -113,10 +117,7 @@ async fn each_has_its_author_its_event_and_a_cursor_right_behind_it() {
 async fn a_faulty_one_harms_no_other_and_hears_what_it_would_hear_alone() {
     each(async |fresh: Fresh| {
         let world = World::new(&fresh.store, "acme").await;
-        let customer = world.create("customer", json!({"name": "Ann"})).await;
-        let conversation = world
-            .create("conversation", json!({"customer": {"connect": customer}, "name": "c"}))
-            .await;
+        let (customer, conversation) = talk(&world).await;
         let gone = Uuid::from_u128(77);
         let order = |number: &str| Draft::Create(world.object("order", json!({"orderNumber": number, "customer": {"connect": customer}})));
         world.one(order("taken")).await.expect("is made");
