@@ -17,9 +17,11 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::tokens::Tokens;
 use crate::config;
 
 pub mod jwt;
+mod tokens;
 
 /// How many verified credentials are remembered at once.
 const REMEMBERED: usize = 10_000;
@@ -65,6 +67,7 @@ struct Watched {
 /// Verifies credentials. One per gateway.
 pub struct Auth {
     store: Store,
+    tokens: Tokens,
     keys: jwt::Keys,
     cache: Duration,
     recheck: Duration,
@@ -93,6 +96,7 @@ impl Auth {
     /// Which setting names a key that cannot be used.
     pub fn new(store: Store, config: &config::Auth) -> Result<Self, String> {
         Ok(Self {
+            tokens: Tokens::new(store.clone()),
             store,
             keys: jwt::Keys::load(config)?,
             cache: config.cache,
@@ -133,8 +137,11 @@ impl Auth {
 
     async fn look_up(&self, credential: &str, hash: &[u8; 32]) -> Result<Session, Refusal> {
         if credential.starts_with(PREFIX) {
-            let found = self.store.token_by_hash(hash).await.map_err(|error| unavailable(&error))?;
-            let token = found.ok_or_else(|| Refusal::Invalid("there is no such token".into()))?;
+            let token = self
+                .tokens
+                .by_hash(*hash)
+                .await?
+                .ok_or_else(|| Refusal::Invalid("there is no such token".into()))?;
             return session_of(token);
         }
         if self.keys.is_empty() {
