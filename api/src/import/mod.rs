@@ -24,6 +24,7 @@ use klio_entities::klass::Faults;
 use klio_entities::store::StoreError;
 use tokio_util::sync::CancellationToken;
 
+mod attempt;
 mod dry;
 mod expression;
 mod late;
@@ -33,6 +34,7 @@ mod path;
 mod progress;
 mod reader;
 mod run;
+mod settle;
 pub mod source;
 
 pub use run::import;

@@ -37,7 +37,7 @@ impl Noted {
     /// What is noted of this import; anew when it is another file or mapping, or when it was ended before.
     pub async fn find(store: &Store, org: OrgId, source: &str, klass: &str, fingerprint: &str) -> Result<Self, StoreError> {
         let key = (org.0, source.to_owned(), klass.to_owned());
-        let known = table::Entity::find_by_id(key).one(store.connection()).await?;
+        let known = table::Entity::find_by_id(key).one(&store.connection()).await?;
         if let Some(row) = &known
             && row.fingerprint == fingerprint
             && row.finished_at.is_none()
@@ -59,11 +59,11 @@ impl Noted {
         };
         if known.is_some() {
             table::Entity::delete_by_id((org.0, row.source.clone(), row.klass.clone()))
-                .exec(store.connection())
+                .exec(&store.connection())
                 .await?;
         }
         table::Entity::insert(table::ActiveModel::from(row.clone()))
-            .exec_without_returning(store.connection())
+            .exec_without_returning(&store.connection())
             .await?;
         Ok(Self { row })
     }
@@ -101,7 +101,7 @@ impl Noted {
             finished_at: ActiveValue::Set(finished.then_some(now)),
             ..Default::default()
         };
-        table::Entity::update(change).exec(store.connection()).await?;
+        table::Entity::update(change).exec(&store.connection()).await?;
         Ok(())
     }
 }
