@@ -10,7 +10,7 @@ use klio_entities::klass::{End, Kind, Klass, Property};
 use super::model::{
     AggregateFunctionName as F, Argument, ByName, EnumMeaning, EnumType, EnumValue, Field, InputMeaning, InputType, Meaning, Name, TypeRef,
 };
-use super::{Builder, base, input, kinds, list, list_req, names, object, req, t};
+use super::{Builder, input, kinds, list, list_req, names, object, operators, req, t};
 
 /// What `p` is.
 const WHICH: &str = "Which: from 0 (smallest) to 1 (largest).";
@@ -305,7 +305,7 @@ impl Builder<'_> {
     fn group_order(&mut self, klass: &Arc<Klass>, of: &Of) {
         let key_name = names::of_klass(klass, "GroupKeyOrder");
         let mut key = input(&key_name, Some(klass), "By a key.");
-        base::insert(
+        operators::insert(
             &mut key,
             vec![
                 Argument::plain("by", req(names::of_klass(klass, "GroupKey")), "Which: one of those in `by`."),
@@ -320,7 +320,7 @@ impl Builder<'_> {
             "By what groups are ordered: exactly one.",
         );
         out.one_of = true;
-        base::insert(
+        operators::insert(
             &mut out,
             vec![
                 Argument::new("count", t("SortDirection"), InputMeaning::GroupOrderCount, "By how many they are."),

@@ -7,7 +7,7 @@ use klio_entities::klass::relationship::Cardinality;
 use klio_entities::klass::{End, Klass, Property};
 
 use super::model::{Argument, InputMeaning, InputType, Name, Text};
-use super::{Builder, base, has_link_properties, input, is_standard, list, names, t};
+use super::{Builder, has_link_properties, input, is_standard, list, names, operators, t};
 
 impl Builder<'_> {
     /// `OrderFilter`, `OrderListFilter`, `OrderCountFilter`.
@@ -83,7 +83,7 @@ impl Builder<'_> {
 
     fn list_filters(&mut self, klass: &Arc<Klass>, name: &str) {
         let count = names::of_klass(klass, "CountFilter");
-        let mut out = base::comparison(
+        let mut out = operators::comparison(
             &count,
             "Int",
             "How many of the related ones match; all comparisons that are given must hold.",
@@ -173,7 +173,7 @@ impl Builder<'_> {
             "Conditions on a link and on the object to which it leads; all that are given must hold.",
         );
         logic(&mut linked, &linked_name);
-        base::insert(
+        operators::insert(
             &mut linked,
             vec![
                 Argument::new("link", t(&link.name), InputMeaning::LinkFilter, "On the link."),
@@ -211,7 +211,7 @@ impl Builder<'_> {
 
 /// `and or not`.
 fn logic(into: &mut InputType, name: &str) {
-    base::insert(
+    operators::insert(
         into,
         vec![
             Argument::new("and", list(Name::of(name)), InputMeaning::And, "All of these hold."),
@@ -223,7 +223,7 @@ fn logic(into: &mut InputType, name: &str) {
 
 /// `some every none`.
 pub(super) fn quantifiers(into: &mut InputType, filter: &str) {
-    base::insert(
+    operators::insert(
         into,
         vec![
             Argument::new(

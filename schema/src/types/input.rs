@@ -8,7 +8,7 @@ use klio_entities::klass::relationship::Cardinality;
 use klio_entities::klass::{End, Klass, Property};
 
 use super::model::{Argument, InputMeaning, Name, Text};
-use super::{Builder, base, describe, has_link_properties, input, is_standard, kinds, list, names, req, t};
+use super::{Builder, describe, has_link_properties, input, is_standard, kinds, list, names, operators, req, t};
 
 impl Builder<'_> {
     /// `CreateOrderInput`, `UpdateOrderInput`, `UpsertOrderInput`, `OrderKey`, `OrderLink`, `OrderLinks`.
@@ -79,7 +79,7 @@ impl Builder<'_> {
             Some(klass),
             "A change of the object with this key if there is one, a new one otherwise.",
         );
-        base::insert(&mut upsert, upsert_fields(&key_name, &create_name, &update_name));
+        operators::insert(&mut upsert, upsert_fields(&key_name, &create_name, &update_name));
         self.add_input(upsert);
         self.link_inputs(klass, &key_name, &create_name);
     }
@@ -91,7 +91,7 @@ impl Builder<'_> {
             "One object, by exactly one key. (An upsert takes no `id`: it could not make one with it.)",
         );
         key.one_of = true;
-        base::insert(&mut key, key_args(klass));
+        operators::insert(&mut key, key_args(klass));
         self.add_input(key);
     }
 
@@ -104,7 +104,7 @@ impl Builder<'_> {
             "The object at a to-one end: exactly one of these.",
         );
         one.one_of = true;
-        base::insert(
+        operators::insert(
             &mut one,
             vec![
                 Argument::plain(
@@ -123,7 +123,7 @@ impl Builder<'_> {
             Some(klass),
             "Changes at a to-many end: all of them are made.",
         );
-        base::insert(
+        operators::insert(
             &mut many,
             vec![
                 Argument::plain("connect", list(Name::of(key)), "Ties to these, which exist."),
@@ -222,7 +222,7 @@ impl Builder<'_> {
         let mut add = |name: String, text: &'static str, mut fields: Vec<Argument>| {
             fields.push(link());
             let mut it = input(&name, Some(far), text);
-            base::insert(&mut it, fields);
+            operators::insert(&mut it, fields);
             self.add_input(it);
             name
         };
@@ -243,7 +243,7 @@ impl Builder<'_> {
         );
         self.add_input(properties);
         let mut out = input(make("Links"), Some(far), "Changes at a to-many end: all of them are made.");
-        base::insert(
+        operators::insert(
             &mut out,
             vec![
                 Argument::plain("connect", list(connect), "Ties to these, which exist."),

@@ -141,7 +141,7 @@ impl Builder<'_> {
         let filter = format!("{name}ListFilter");
         if !self.types.contains_key(&filter) {
             let outer = std::mem::replace(&mut self.owner, Owner::Kind(name.into()));
-            self.add_input(super::base::list_filter(&filter, name));
+            self.add_input(super::operators::list_filter(&filter, name));
             self.owner = outer;
         }
         filter
@@ -202,7 +202,7 @@ impl Builder<'_> {
         self.add_object(out);
         self.add_input(given);
         self.add_input(conditions);
-        let mut items = super::base::items_filter(&format!("{name}ListFilter"), &name, &format!("{name}Filter"));
+        let mut items = super::operators::items_filter(&format!("{name}ListFilter"), &name, &format!("{name}Filter"));
         if has_place(kind) {
             items.fields.insert(
                 "near".into(),

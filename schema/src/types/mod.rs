@@ -23,6 +23,7 @@ pub(crate) mod kinds;
 pub mod model;
 mod name;
 mod object;
+mod operators;
 mod order;
 mod record;
 mod roots;

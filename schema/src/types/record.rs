@@ -5,7 +5,7 @@ use async_graphql_value::ConstValue;
 
 use super::model::{Argument, Field, Meaning, TypeRef, Write};
 use super::roots::{after, change_fields, outcome_fields};
-use super::{Builder, Root, base, input, list, list_req, object, req, t};
+use super::{Builder, Root, input, list, list_req, object, operators, req, t};
 
 /// Name, type, what it is.
 type Row = (&'static str, TypeRef, &'static str);
@@ -260,7 +260,7 @@ impl Builder<'_> {
     fn klass_inputs(&mut self) {
         let mut fields = |name: &'static str, text: &'static str, rows: Vec<Row>| {
             let mut it = input(name, None, text);
-            base::insert(
+            operators::insert(
                 &mut it,
                 rows.into_iter().map(|(name, ty, text)| Argument::plain(name, ty, text)).collect(),
             );
