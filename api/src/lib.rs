@@ -40,6 +40,8 @@ pub use config::Config;
 
 /// How often what klass changes left is looked for.
 const CLEAN_EVERY: Duration = Duration::from_secs(60);
+/// How often it is written down how far the log has come.
+const WITNESS_EVERY: Duration = Duration::from_secs(1);
 
 /// All that a running gateway holds.
 pub struct App {
@@ -178,6 +180,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 /// # Errors
 /// Why it cannot.
 pub async fn start_with(config: Config, store: Store) -> Result<Running, StartError> {
+    if store.hear_witness().await? {
+        tracing::warn!("the database was put back from a backup: cursors of what is gone get RESYNC");
+    }
     let auth = Arc::new(auth::Auth::new(store.clone(), &config.auth).map_err(StartError::Setting)?);
     let metrics = metrics::Metrics::new().map_err(|error| StartError::Setting(error.to_string()))?;
     let bus: Arc<dyn Bus> = match &config.redis.url {
@@ -206,15 +211,44 @@ pub async fn start_with(config: Config, store: Store) -> Result<Running, StartEr
     // Not among the tasks: they end with the drain.
     let checking = tokio::spawn(app.auth.clone().run(bus.heard(), app.drain.clone()));
     let cleaning = tokio::spawn(clean(app.clone()));
+    let witnessing = tokio::spawn(witness(app.clone()));
     let serving = tokio::spawn({
         let (door, app) = (router::Door::new(app.clone()), app.clone());
         async move {
             server::serve(listener, door, app.clone()).await;
             app.listeners.stop().await;
-            let _ = tokio::join!(checking, cleaning);
+            let _ = tokio::join!(checking, cleaning, witnessing);
+            if let Err(error) = app.store.tell_witness().await {
+                tracing::warn!(%error, "a backup that is put back may not be found out");
+            }
+            if let Err(error) = app.store.fold().await {
+                tracing::warn!(%error, "the database's log was not folded into its file");
+            }
         }
     });
     Ok(Running { addr, app, serving })
+}
+
+/// SQLite: writes down beside the file how far the log has come, so that a backup that is put back is found out.
+async fn witness(app: Arc<App>) {
+    let mut tick = tokio::time::interval(WITNESS_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut told = true;
+    loop {
+        tokio::select! {
+            () = app.drain.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        match app.store.tell_witness().await {
+            Ok(()) => told = true,
+            // Once is enough of a file that cannot be written.
+            Err(error) if told => {
+                told = false;
+                tracing::warn!(%error, "a backup that is put back may not be found out");
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 /// Now and then finishes what klass changes left, by this node or by one that is gone.

@@ -207,7 +207,9 @@ async fn killed_in_the_middle_it_goes_on_and_nothing_is_lost_or_doubled() {
     let store = Store::open(&config).await.expect("the database is there");
     let noted = async || {
         use sea_orm::EntityTrait;
-        let row = klio_entities::tables::import_progress::Entity::find().one(store.connection()).await;
+        let row = klio_entities::tables::import_progress::Entity::find()
+            .one(&store.connection())
+            .await;
         row.ok()
             .flatten()
             .map_or(0, |row| if row.finished_at.is_some() { i64::MAX } else { row.position })

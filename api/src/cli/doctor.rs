@@ -17,6 +17,10 @@ pub struct Doctor {
     /// Mend what can be mended without losing anything.
     #[arg(long)]
     mend: bool,
+    /// Say that the database was put back from a backup: cursors of what is gone get RESYNC. Before the gateways start. Not needed
+    /// where it shows: a PostgreSQL that was recovered or made anew from a dump, a SQLite file put back to where it was.
+    #[arg(long)]
+    restored: bool,
     /// Print findings as JSON, one object a line.
     #[arg(long)]
     json: bool,
@@ -26,6 +30,10 @@ impl Doctor {
     /// Runs it.
     pub async fn run(self, config: &Config) -> Result<(), Failure> {
         let store = open(config).await?;
+        if self.restored {
+            store.renew_epoch().await?;
+            eprintln!("the log is another one from here on; cursors of before get RESYNC");
+        }
         let orgs = match &self.org {
             Some(slug) => vec![org_of(&store, slug).await?],
             None => store.orgs().await?,

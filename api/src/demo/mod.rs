@@ -93,7 +93,7 @@ pub async fn prepare(store: &Store, folder: &Path) -> Result<Demo, DemoError> {
                 records: ActiveValue::Set(counts.iter().map(|(_, n)| *n as i64).sum()),
                 ..begun.into()
             };
-            import_progress::Entity::update(done).exec(store.connection()).await?;
+            import_progress::Entity::update(done).exec(&store.connection()).await?;
             counts
         }
     };
@@ -110,7 +110,7 @@ pub async fn prepare(store: &Store, folder: &Path) -> Result<Demo, DemoError> {
 /// When the demo was begun, and whether all of it was filled in: kept where imports keep how far they came.
 async fn progress(store: &Store, org: OrgId) -> Result<import_progress::Model, DemoError> {
     let key = (org.0, ORG.to_owned(), "*".to_owned());
-    if let Some(known) = import_progress::Entity::find_by_id(key).one(store.connection()).await? {
+    if let Some(known) = import_progress::Entity::find_by_id(key).one(&store.connection()).await? {
         return Ok(known);
     }
     let now: DateTime<Utc> = Utc::now().trunc_subsecs(0);
@@ -127,7 +127,7 @@ async fn progress(store: &Store, org: OrgId) -> Result<import_progress::Model, D
         finished_at: None,
     };
     import_progress::Entity::insert(import_progress::ActiveModel::from(begun.clone()))
-        .exec_without_returning(store.connection())
+        .exec_without_returning(&store.connection())
         .await?;
     Ok(begun)
 }

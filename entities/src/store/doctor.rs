@@ -63,14 +63,14 @@ impl Store {
                 .filter(klass_change::Column::OrgId.eq(org.0))
                 .filter(klass_change::Column::State.is_in(["planned", "running", "switched"]))
         };
-        let left = open().all(self.connection()).await?;
+        let left = open().all(&self.connection()).await?;
         if left.is_empty() {
             return Ok(());
         }
         if mend {
             self.resume_changes().await?;
         }
-        let still = open().count(self.connection()).await?;
+        let still = open().count(&self.connection()).await?;
         for change in left {
             // What has switched waits for its grace period: that is as it should be.
             let waits = change.state == "switched";
@@ -199,7 +199,7 @@ impl Store {
         let waiting = klass_change::Entity::find()
             .filter(klass_change::Column::OrgId.eq(org.0))
             .filter(klass_change::Column::State.is_in(["running", "switched"]))
-            .count(self.connection())
+            .count(&self.connection())
             .await?;
         if waiting > 0 {
             return Ok(());

@@ -15,22 +15,23 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use futures_util::future::BoxFuture;
 use sea_orm::{ConnectionTrait, QueryResult, Statement, Value as Bound};
 use serde_json::{Map, Value as Json};
-use sha2::{Digest, Sha256};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::cursor::{Cursor, FeedPosition, NotACursor, StreamPosition, stream_hash};
-use super::{Dialect, Store, StoreError};
+use super::cursor::{Cursor, FeedPosition, StreamPosition, stream_hash};
+use super::silence::answered;
+use super::{Store, StoreError};
 use crate::klass::{ObjectId, OrgId};
 
 mod append;
+mod identity;
 mod read;
 mod retention;
 
 pub(crate) use append::{Appended, NewEvent, append};
+pub use identity::Identity;
 pub use retention::EVENTS_KEPT;
 
 /// Most events that one call of [`Store::events`] answers.
@@ -183,26 +184,6 @@ pub(crate) struct Log {
     refreshing: tokio::sync::Mutex<()>,
 }
 
-/// Which log it is.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// Changes when acknowledged events may be gone.
-    pub epoch: u64,
-    secret: Vec<u8>,
-}
-
-impl Identity {
-    /// A cursor's text for clients.
-    pub fn encode(&self, org: OrgId, cursor: &Cursor) -> String {
-        cursor.encode(org, &self.secret)
-    }
-
-    /// The cursor in a client's text.
-    pub fn decode(&self, org: OrgId, text: &str) -> Result<Cursor, NotACursor> {
-        Cursor::decode(text, org, &self.secret)
-    }
-}
-
 impl Default for Log {
     fn default() -> Self {
         Self {
@@ -277,73 +258,10 @@ impl Store {
         let _ = self.0.log.hints.send(hint);
     }
 
-    /// Which log it is; read once and kept. See [`Store::refresh_identity`].
-    pub fn identity<'a>(&'a self) -> BoxFuture<'a, Result<Arc<Identity>, StoreError>> {
-        Box::pin(async move {
-            if let Some(identity) = self.0.log.identity.read().await.as_ref() {
-                return Ok(identity.clone());
-            }
-            self.refresh_identity().await
-        })
-    }
-
-    /// Reads anew which log it is: after a connection was lost the database may be another (failed over, restored).
-    pub fn refresh_identity<'a>(&'a self) -> BoxFuture<'a, Result<Arc<Identity>, StoreError>> {
-        Box::pin(async move {
-            let _turn = self.0.log.refreshing.lock().await;
-            let row = self.rows("select epoch, secret from log_epoch where id = 1", vec![]).await?;
-            let row = row.first().ok_or_else(|| StoreError::Corrupt("log_epoch is empty".into()))?;
-            let mut hash = Sha256::new();
-            hash.update(get::<Uuid>(row, 0)?.as_bytes());
-            if self.dialect() == Dialect::Postgres {
-                // Another cluster, or this one gone back in time, is another log though the table says the same.
-                let told = self
-                    .rows(
-                        "select s.system_identifier::text, c.timeline_id::text from pg_control_system() s, pg_control_checkpoint() c",
-                        vec![],
-                    )
-                    .await?;
-                for row in &told {
-                    hash.update(get::<String>(row, 0)?.as_bytes());
-                    hash.update(get::<String>(row, 1)?.as_bytes());
-                }
-            }
-            let digest = hash.finalize();
-            let identity = Arc::new(Identity {
-                epoch: digest[..8].iter().fold(0, |n, &b| (n << 8) | u64::from(b)),
-                secret: get(row, 1)?,
-            });
-            let mut kept = self.0.log.identity.write().await;
-            if let Some(known) = kept.as_ref()
-                && *known == identity
-            {
-                return Ok(known.clone());
-            }
-            *kept = Some(identity.clone());
-            Ok(identity)
-        })
-    }
-
-    /// Makes this another log: all cursors get RESYNC. To be done after a backup was put back on SQLite, where nothing shows it.
-    pub fn renew_epoch<'a>(&'a self) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.transact(|tx| {
-                Box::pin(async move {
-                    tx.execute("update log_epoch set epoch = $1 where id = 1", vec![Uuid::new_v4().into()])
-                        .await?;
-                    Ok(())
-                })
-            })
-            .await?;
-            self.refresh_identity().await?;
-            Ok(())
-        })
-    }
-
     /// Rows of a read on the plain pool.
     pub(crate) async fn rows(&self, sql: impl Into<String>, values: Vec<Bound>) -> Result<Vec<QueryResult>, StoreError> {
-        let connection = self.connection();
-        let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
-        Ok(connection.query_all_raw(statement).await?)
+        let statement = Statement::from_sql_and_values(self.connection().get_database_backend(), sql, values);
+        self.noticed(async |connection| answered(Some(self.patience()), connection.query_all_raw(statement)).await)
+            .await
     }
 }

@@ -260,7 +260,7 @@ impl Store {
         if self.0.dialect == Dialect::Sqlite {
             return self.select(sql, values).await;
         }
-        let tx = self.0.connection.begin().await?;
+        let tx = self.connection().begin().await?;
         tx.execute_unprepared("set local statement_timeout = 0").await?;
         let rows = tx
             .query_all_raw(Statement::from_sql_and_values(DbBackend::Postgres, sql, values))
@@ -275,8 +275,7 @@ impl Store {
             Dialect::Sqlite => DbBackend::Sqlite,
         };
         Ok(self
-            .0
-            .connection
+            .connection()
             .query_all_raw(Statement::from_sql_and_values(backend, sql, values))
             .await?)
     }

@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use klio_migrations::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
@@ -28,6 +29,7 @@ pub mod klasses;
 pub mod listener;
 pub mod org;
 mod read;
+mod silence;
 pub mod sql;
 pub mod timeline;
 pub mod token;
@@ -52,7 +54,8 @@ pub struct Store(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) config: StoreConfig,
     pub(crate) dialect: Dialect,
-    pub(crate) connection: DatabaseConnection,
+    /// The plain pool; see [`silence`].
+    connection: ArcSwap<DatabaseConnection>,
     /// SQLite: the queue of the one writer. Postgres writes over `connection`.
     pub(crate) writer: Option<tx::Writer>,
     /// Who runs planned reads.
@@ -100,7 +103,7 @@ impl Store {
             Ok(Store(Arc::new(Shared {
                 config: config.clone(),
                 dialect,
-                connection,
+                connection: ArcSwap::from_pointee(connection),
                 writer,
                 readers,
                 registries: klasses::Registries::default(),
@@ -110,6 +113,20 @@ impl Store {
                 log: event::Log::default(),
                 lanes: write::together::Lanes::default(),
             })))
+        })
+    }
+
+    /// SQLite: brings what was committed from the log beside the file into the file, so that the file is whole by itself. At the end, when
+    /// nobody reads any more (else some of it stays where it was, which does no harm).
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn fold<'a>(&'a self) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            if self.0.dialect == Dialect::Sqlite {
+                self.rows("pragma wal_checkpoint(truncate)", Vec::new()).await?;
+            }
+            Ok(())
         })
     }
 
@@ -126,7 +143,7 @@ impl Store {
                 // Without the time limit of requests: a step may build an index on much data.
                 let unhurried = match self.0.dialect {
                     Dialect::Postgres => driver::pool::postgres_unhurried(&self.0.config).await?,
-                    Dialect::Sqlite => self.0.connection.clone(),
+                    Dialect::Sqlite => self.connection(),
                 };
                 Migrator::up(&unhurried, None).await?;
             }
@@ -140,7 +157,7 @@ impl Store {
     /// The names of the steps that [`Store::migrate`] would run.
     pub fn pending_migrations<'a>(&'a self) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
         Box::pin(async move {
-            let pending = Migrator::get_pending_migrations(&self.0.connection).await?;
+            let pending = Migrator::get_pending_migrations(&self.connection()).await?;
             Ok(pending.iter().map(|m| m.name().to_string()).collect())
         })
     }
@@ -148,7 +165,7 @@ impl Store {
     /// Whether the database answers.
     pub fn ping<'a>(&'a self) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            self.0.connection.execute_unprepared("select 1").await?;
+            self.connection().execute_unprepared("select 1").await?;
             Ok(())
         })
     }
@@ -162,11 +179,13 @@ impl Store {
     pub fn pool(&self) -> Pool {
         let (open, idle) = match self.0.dialect {
             Dialect::Postgres => {
-                let pool = self.0.connection.get_postgres_connection_pool();
+                let connection = self.connection();
+                let pool = connection.get_postgres_connection_pool();
                 (pool.size(), pool.num_idle())
             }
             Dialect::Sqlite => {
-                let pool = self.0.connection.get_sqlite_connection_pool();
+                let connection = self.connection();
+                let pool = connection.get_sqlite_connection_pool();
                 (pool.size(), pool.num_idle())
             }
         };
@@ -175,8 +194,8 @@ impl Store {
 
     /// A plain connection pool, for reads of system tables through SeaORM's entities. Writes of one statement (a token) may go
     /// through it too; on SQLite they wait for the writer, so what is written often belongs into [`Store::transact`].
-    pub fn connection(&self) -> &DatabaseConnection {
-        &self.0.connection
+    pub fn connection(&self) -> DatabaseConnection {
+        DatabaseConnection::clone(&self.0.connection.load())
     }
 }
 

@@ -76,19 +76,19 @@ impl Store {
         Box::pin(async move {
             Ok(org::Entity::find()
                 .filter(org::Column::Slug.eq(slug))
-                .one(self.connection())
+                .one(&self.connection())
                 .await?)
         })
     }
 
     /// The org of this id.
     pub fn org<'a>(&'a self, id: OrgId) -> BoxFuture<'a, Result<Option<org::Model>, StoreError>> {
-        Box::pin(async move { Ok(org::Entity::find_by_id(id.0).one(self.connection()).await?) })
+        Box::pin(async move { Ok(org::Entity::find_by_id(id.0).one(&self.connection()).await?) })
     }
 
     /// All orgs, by slug.
     pub fn orgs<'a>(&'a self) -> BoxFuture<'a, Result<Vec<org::Model>, StoreError>> {
-        Box::pin(async move { Ok(org::Entity::find().order_by_asc(org::Column::Slug).all(self.connection()).await?) })
+        Box::pin(async move { Ok(org::Entity::find().order_by_asc(org::Column::Slug).all(&self.connection()).await?) })
     }
 }
 

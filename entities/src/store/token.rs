@@ -1,11 +1,14 @@
 //! Tokens: who may come in as whom. Only a hash of each is kept; its text is told once, when it is made.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::silence::answered;
 use super::{Store, StoreError};
 use crate::klass::id::encode_base32;
 use crate::klass::{Fault, OrgId, Role};
@@ -88,23 +91,40 @@ impl Store {
                 last_used_at: None,
             };
             token::Entity::insert(token::ActiveModel::from(row.clone()))
-                .exec_without_returning(self.connection())
+                .exec_without_returning(&self.connection())
                 .await?;
             Ok((text, from_row(row)?))
         })
     }
 
-    /// The token of this text, whether it is still valid or not.
+    /// The token of this text's [`hash`], whether it is still valid or not.
     ///
     /// # Errors
     /// What the database says.
     pub fn token_by_hash<'a>(&'a self, hash: &'a [u8; 32]) -> BoxFuture<'a, Result<Option<Token>, StoreError>> {
         Box::pin(async move {
-            let row = token::Entity::find()
-                .filter(token::Column::Hash.eq(hash.to_vec()))
-                .one(self.connection())
+            let found = self.tokens_by_hash(std::slice::from_ref(hash)).await?;
+            Ok(found.into_values().next())
+        })
+    }
+
+    /// The tokens of these hashes, whether they are still valid or not; one statement.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn tokens_by_hash<'a>(&'a self, hashes: &'a [[u8; 32]]) -> BoxFuture<'a, Result<HashMap<[u8; 32], Token>, StoreError>> {
+        Box::pin(async move {
+            let find = token::Entity::find().filter(token::Column::Hash.is_in(hashes.iter().map(|hash| hash.to_vec())));
+            let rows = self
+                .noticed(async |connection| answered(Some(self.patience()), find.all(&connection)).await)
                 .await?;
-            row.map(from_row).transpose()
+            rows.into_iter()
+                .map(|row| {
+                    let hash = row.hash.as_slice().try_into();
+                    let hash = hash.map_err(|_| StoreError::Corrupt(format!("the hash of the token {} has not 32 bytes", row.id)))?;
+                    Ok((hash, from_row(row)?))
+                })
+                .collect()
         })
     }
 
@@ -121,7 +141,7 @@ impl Store {
             let rows = find
                 .order_by_asc(token::Column::OrgId)
                 .order_by_asc(token::Column::CreatedAt)
-                .all(self.connection())
+                .all(&self.connection())
                 .await?;
             rows.into_iter().map(from_row).collect()
         })
@@ -160,7 +180,7 @@ impl Store {
                 .filter(token::Column::Id.eq(id))
                 .filter(token::Column::OrgId.eq(org.0))
                 .filter(token::Column::RevokedAt.is_null())
-                .exec(self.connection())
+                .exec(&self.connection())
                 .await?;
             Ok(done.rows_affected > 0)
         })
@@ -181,7 +201,7 @@ impl Store {
                     .filter(token::Column::Id.is_in(part.iter().copied()))
                     .filter(token::Column::RevokedAt.is_null())
                     .into_tuple()
-                    .all(self.connection())
+                    .all(&self.connection())
                     .await?;
                 // A role that is none is no token's that may come in.
                 standing.extend(found.into_iter().filter_map(|(id, role)| Some((id, role_of(&role)?))));
@@ -203,7 +223,7 @@ impl Store {
                         ..Default::default()
                     })
                     .filter(token::Column::Id.is_in(part.iter().copied()))
-                    .exec(self.connection())
+                    .exec(&self.connection())
                     .await?;
             }
             Ok(())

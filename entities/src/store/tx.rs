@@ -38,6 +38,7 @@ use futures_util::FutureExt;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, QueryResult, Statement, TransactionTrait, Value};
 use tokio::sync::{mpsc, oneshot};
 
+use super::silence::answered;
 use super::{Dialect, Store, StoreError};
 
 /// How many jobs commit together on SQLite, at most.
@@ -56,6 +57,8 @@ pub type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send
 #[derive(Debug)]
 pub struct Tx {
     inner: Inner,
+    /// How long an answer is waited for; `None`: as long as it takes.
+    patience: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -78,8 +81,8 @@ impl Tx {
     pub async fn execute(&self, sql: impl Into<String>, values: Vec<Value>) -> Result<u64, StoreError> {
         let result = match &self.inner {
             Inner::Postgres(tx) => {
-                tx.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, sql, values))
-                    .await?
+                let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
+                answered(self.patience, tx.execute_raw(statement)).await?
             }
             Inner::Sqlite(c) => {
                 c.execute_raw(Statement::from_sql_and_values(DbBackend::Sqlite, sql, values))
@@ -93,8 +96,8 @@ impl Tx {
     pub async fn query(&self, sql: impl Into<String>, values: Vec<Value>) -> Result<Vec<QueryResult>, StoreError> {
         Ok(match &self.inner {
             Inner::Postgres(tx) => {
-                tx.query_all_raw(Statement::from_sql_and_values(DbBackend::Postgres, sql, values))
-                    .await?
+                let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
+                answered(self.patience, tx.query_all_raw(statement)).await?
             }
             Inner::Sqlite(c) => {
                 c.query_all_raw(Statement::from_sql_and_values(DbBackend::Sqlite, sql, values))
@@ -111,7 +114,7 @@ impl Tx {
     /// Runs statements as they are, several in one text, unprepared: DDL.
     pub async fn batch(&self, sql: &str) -> Result<(), StoreError> {
         match &self.inner {
-            Inner::Postgres(tx) => tx.execute_unprepared(sql).await?,
+            Inner::Postgres(tx) => answered(self.patience, tx.execute_unprepared(sql)).await?,
             Inner::Sqlite(c) => c.execute_unprepared(sql).await?,
         };
         Ok(())
@@ -144,7 +147,7 @@ impl Store {
     {
         match &self.0.writer {
             Some(writer) => writer.submit(work, false).await,
-            None => postgres(&self.0.connection, &work).await,
+            None => self.noticed(|connection| postgres(connection, Some(self.patience()), &work)).await,
         }
     }
 
@@ -156,19 +159,19 @@ impl Store {
     {
         match &self.0.writer {
             Some(writer) => writer.submit(work, true).await,
-            None => postgres(&self.0.connection, &work).await,
+            None => postgres(self.connection(), None, &work).await,
         }
     }
 }
 
-async fn postgres<T, F>(connection: &DatabaseConnection, work: &F) -> Result<T, StoreError>
+async fn postgres<T, F>(connection: DatabaseConnection, patience: Option<Duration>, work: &F) -> Result<T, StoreError>
 where
     T: Send,
     F: for<'a> Fn(&'a Tx) -> Work<'a, T> + Send + Sync,
 {
     let mut attempt = 1;
     loop {
-        let result = postgres_once(connection, work).await;
+        let result = postgres_once(&connection, patience, work).await;
         match result {
             Err(StoreError::Contended(_)) if attempt < ATTEMPTS => {
                 // Two that met should not meet again at once.
@@ -181,13 +184,14 @@ where
     }
 }
 
-async fn postgres_once<T, F>(connection: &DatabaseConnection, work: &F) -> Result<T, StoreError>
+async fn postgres_once<T, F>(connection: &DatabaseConnection, patience: Option<Duration>, work: &F) -> Result<T, StoreError>
 where
     T: Send,
     F: for<'a> Fn(&'a Tx) -> Work<'a, T> + Send + Sync,
 {
     let tx = Tx {
-        inner: Inner::Postgres(connection.begin().await?),
+        inner: Inner::Postgres(answered(patience, connection.begin()).await?),
+        patience,
     };
     let result = work(&tx).await;
     let Inner::Postgres(open) = tx.inner else {
@@ -195,12 +199,14 @@ where
     };
     match result {
         Ok(value) => {
-            open.commit().await?;
+            answered(patience, open.commit()).await?;
             Ok(value)
         }
+        // Nothing more is said to who does not answer.
+        Err(error) if error.is_silence() => Err(error),
         Err(error) => {
             // A rollback that fails leaves a broken connection, which the pool drops; the error that counts is the work's.
-            let _ = open.rollback().await;
+            let _ = answered(patience, open.rollback()).await;
             Err(error)
         }
     }
@@ -308,6 +314,7 @@ impl Writer {
         let task = Task {
             tx: Tx {
                 inner: Inner::Sqlite(connection),
+                patience: None,
             },
             queue,
             deadline,

@@ -273,7 +273,7 @@ async fn what_older_transactions_hide_is_told_before_it_is_caught_up() {
             continue;
         }
         let admin = Store::open(&StoreConfig::new(&world.url)).await.expect("opens");
-        let older = sea_orm::TransactionTrait::begin(admin.connection()).await.expect("begins");
+        let older = sea_orm::TransactionTrait::begin(&admin.connection()).await.expect("begins");
         older
             .execute_unprepared("select pg_current_xact_id()")
             .await

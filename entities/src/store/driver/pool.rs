@@ -11,8 +11,24 @@ use sqlx::{ConnectOptions, Connection};
 use crate::store::tx::Deadline;
 use crate::store::{StoreConfig, StoreError};
 
+/// A connection that was idle for so long is asked whether it is still there before it is used.
+const IDLE: Duration = Duration::from_secs(10);
+/// It has so long to answer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+
 /// Opens a pool on Postgres, at once: a wrong URL shows here.
 pub async fn postgres(config: &StoreConfig) -> Result<DatabaseConnection, StoreError> {
+    let (pool, options) = postgres_pool(config)?;
+    Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool.connect_with(options).await?))
+}
+
+/// A pool on Postgres that opens its connections when they are needed.
+pub fn postgres_unopened(config: &StoreConfig) -> Result<DatabaseConnection, StoreError> {
+    let (pool, options) = postgres_pool(config)?;
+    Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool.connect_lazy_with(options)))
+}
+
+fn postgres_pool(config: &StoreConfig) -> Result<(PgPoolOptions, PgConnectOptions), StoreError> {
     let timeout = config.statement_timeout.as_millis().to_string();
     let options = postgres_options(config)?.options([
         ("statement_timeout", timeout.as_str()),
@@ -24,16 +40,24 @@ pub async fn postgres(config: &StoreConfig) -> Result<DatabaseConnection, StoreE
         .acquire_timeout(Duration::from_secs(10))
         // A dead connection shows at its first statement; asking before each would double the round trips.
         .test_before_acquire(false)
+        // One that was idle may have been dropped on its way, by a network that told no one: it is asked first, and not for long.
+        .before_acquire(|connection, it| {
+            Box::pin(async move {
+                if it.idle_for < IDLE {
+                    return Ok(true);
+                }
+                let answer = tokio::time::timeout(ANSWERS_WITHIN, connection.ping()).await;
+                Ok(answer.is_ok_and(|answer| answer.is_ok()))
+            })
+        })
         .after_connect(|connection, _| {
             Box::pin(async move {
                 // A read whose connection was closed is given up within a second. Not every platform can look; there it ends with its time.
                 let _ = sqlx::query("set client_connection_check_interval = '1s'").execute(connection).await;
                 Ok(())
             })
-        })
-        .connect_with(options)
-        .await?;
-    Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
+        });
+    Ok((pool, options))
 }
 
 /// Opens a small pool on Postgres whose statements may take as long as they need: migrations, building of indexes.

@@ -16,6 +16,7 @@ use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{Client, Config, Statement};
 
 use super::postgres_tls::{self, Tls};
+use crate::store::silence::GRACE;
 use crate::store::sql::bind::Bound;
 use crate::store::{StoreConfig, StoreError};
 
@@ -31,6 +32,8 @@ pub struct Readers {
     config: Config,
     tls: Tls,
     lanes: Vec<Arc<Lane>>,
+    /// How long an answer is waited for: longer than the server lets a statement take.
+    patience: Duration,
 }
 
 /// A place for a connection, which is opened when it is needed, and anew when it broke.
@@ -74,6 +77,7 @@ impl Readers {
         Ok(Self {
             config: postgres,
             tls,
+            patience: config.statement_timeout + GRACE,
             lanes: std::iter::repeat_with(Arc::<Lane>::default).take(lanes).collect(),
         })
     }
@@ -106,8 +110,13 @@ impl Readers {
             // Taken out of use since it was looked up: someone may be calling off what runs on it.
             lent.done = true;
         };
-        let answer = lent.open.read(sql, parameters).await;
+        let answer = tokio::time::timeout(self.patience, lent.open.read(sql, parameters)).await;
         lent.done = true;
+        let Ok(answer) = answer else {
+            // Lost on its way, and all that comes behind it on this connection would be, too.
+            lane.retire(&lent.open);
+            return (false, Err(StoreError::silence()));
+        };
         let answer = answer.map_err(|error| StoreError::from_postgres(&error));
         // A server that ends a session says so before the connection closes.
         let broke = lent.open.client.is_closed() || matches!(answer, Err(StoreError::Unavailable(_)));

@@ -200,7 +200,7 @@ impl Store {
 
     async fn contract_later(&self, org: OrgId, id: Uuid) -> Result<(), StoreError> {
         let mut hand = self.hand(org).await?;
-        let row = klass_change::Entity::find_by_id(id).one(self.connection()).await?;
+        let row = klass_change::Entity::find_by_id(id).one(&self.connection()).await?;
         if let Some(row) = row.filter(|r| r.state == "switched") {
             let plan = plan_of(&row)?;
             self.contract(&mut hand, id, &plan).await?;
@@ -239,7 +239,7 @@ impl Store {
             let open = klass_change::Entity::find()
                 .filter(klass_change::Column::State.is_in(["planned", "running", "switched"]))
                 .order_by_asc(klass_change::Column::Version)
-                .all(self.connection())
+                .all(&self.connection())
                 .await?;
             let mut told = Vec::new();
             let mut orgs: Vec<OrgId> = open.iter().map(|c| OrgId(c.org_id)).collect();
@@ -262,7 +262,7 @@ impl Store {
             .filter(klass_change::Column::OrgId.eq(org.0))
             .filter(klass_change::Column::State.is_in(["planned", "running", "switched"]))
             .order_by_asc(klass_change::Column::Version)
-            .all(self.connection())
+            .all(&self.connection())
             .await?;
         let mut told = Vec::new();
         for row in open {

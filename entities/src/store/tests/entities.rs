@@ -16,8 +16,8 @@ where
     E: EntityTrait,
     E::Model: ModelTrait<Entity = E> + sea_orm::FromQueryResult + Send + Sync,
 {
-    let all = E::find().all(store.connection()).await.unwrap();
-    assert_eq!(E::find().count(store.connection()).await.unwrap(), all.len() as u64);
+    let all = E::find().all(&store.connection()).await.unwrap();
+    assert_eq!(E::find().count(&store.connection()).await.unwrap(), all.len() as u64);
     all.into_iter().next()
 }
 
