@@ -16,6 +16,7 @@ pub mod node;
 pub mod normal;
 pub mod processes;
 pub mod redis;
+pub mod wires;
 
 /// Which database the product runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

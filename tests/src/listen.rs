@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value as Json, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -58,7 +58,7 @@ impl Listener {
             request["extensions"] = json!({"resume": resume});
         }
         let carrier = match way {
-            Way::Socket => socket(url, token, &request).await?,
+            Way::Socket => socket(url, token, &request, None).await?,
             Way::Poll => Carrier::Poll {
                 http: reqwest::Client::new(),
                 url: format!("{url}/graphql/poll"),
@@ -81,6 +81,19 @@ impl Listener {
         };
         Ok(Self {
             carrier,
+            ready: VecDeque::new(),
+            ended: None,
+        })
+    }
+
+    /// Opens a socket that takes in no more than it is asked for: its receive buffer has so many bytes.
+    ///
+    /// # Errors
+    /// Why it is not let in.
+    pub async fn narrow(url: &str, token: &str, query: &str, variables: &Json, buffer: u32) -> Result<Self, String> {
+        let request = json!({"query": query, "variables": variables});
+        Ok(Self {
+            carrier: socket(url, token, &request, Some(buffer)).await?,
             ready: VecDeque::new(),
             ended: None,
         })
@@ -163,13 +176,15 @@ impl Listener {
     }
 }
 
-async fn socket(url: &str, token: &str, request: &Json) -> Result<Carrier, String> {
+async fn socket(url: &str, token: &str, request: &Json, buffer: Option<u32>) -> Result<Carrier, String> {
     let mut upgrade = (url.replacen("http", "ws", 1) + "/graphql")
         .into_client_request()
         .map_err(|error| error.to_string())?;
     let protocol = "graphql-transport-ws".parse().map_err(|_| "no header can be made")?;
     upgrade.headers_mut().insert("sec-websocket-protocol", protocol);
-    let (mut socket, _) = tokio_tungstenite::connect_async(upgrade).await.map_err(|error| error.to_string())?;
+    let stream = connect(url, buffer).await.map_err(|error| error.to_string())?;
+    let opened = tokio_tungstenite::client_async(upgrade, MaybeTlsStream::Plain(stream)).await;
+    let (mut socket, _) = opened.map_err(|error| error.to_string())?;
     for message in [
         json!({"type": "connection_init", "payload": {"authorization": format!("Bearer {token}")}}),
         json!({"type": "subscribe", "id": "1", "payload": request}),
@@ -187,6 +202,16 @@ async fn socket(url: &str, token: &str, request: &Json) -> Result<Carrier, Strin
         }
     }
     Ok(Carrier::Socket(Box::new(socket)))
+}
+
+/// A connection to a gateway on this machine.
+async fn connect(url: &str, buffer: Option<u32>) -> std::io::Result<TcpStream> {
+    let address = url.trim_start_matches("http://").parse().map_err(std::io::Error::other)?;
+    let socket = TcpSocket::new_v4()?;
+    if let Some(buffer) = buffer {
+        socket.set_recv_buffer_size(buffer)?;
+    }
+    socket.connect(address).await
 }
 
 async fn single(url: &str, token: &str, mut request: Json) -> Result<Carrier, String> {

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::redis::free_port;
 
 /// `klio`, as it was built with the tests.
-fn klio() -> PathBuf {
+pub fn klio() -> PathBuf {
     let this = std::env::current_exe().expect("this program");
     let debug = this.parent().and_then(|deps| deps.parent()).expect("target/debug/deps");
     debug.join("klio")
@@ -79,6 +79,15 @@ impl Gateway {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Its resident memory in bytes, by `/proc` (proc(5)).
+    pub fn memory(&self) -> u64 {
+        let id = self.child.as_ref().map_or(0, Child::id);
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        kib.expect("it runs") * 1024
     }
 
     /// Asks it to end, and waits until it has.

@@ -12,18 +12,18 @@ use klio_client::{Client, Retry};
 use klio_tests::history::{History, Outcome, Verdict};
 use klio_tests::processes::{Gateway, Postgres};
 use klio_tests::redis::{Server, is_there};
+use klio_tests::wires::Wires;
 use klio_tests::{Backend, new_database, until};
 use serde_json::{Value as Json, json};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 const STREAMS: usize = 3;
 const WRITERS: usize = 4;
-const SETS: [&str; 3] = ["limits.bucket=1000000000", "http.drain_timeout=3s", "limits.refill=1000000000"];
+pub const SETS: [&str; 3] = ["limits.bucket=1000000000", "http.drain_timeout=3s", "limits.refill=1000000000"];
 
 /// The same throws each time.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
     fn throw(&mut self, from: u64, to: u64) -> u64 {
@@ -34,13 +34,13 @@ impl Dice {
         from + (self.0 >> 33) % (to - from)
     }
 
-    async fn wait(&mut self, from: u64, to: u64) {
+    pub async fn wait(&mut self, from: u64, to: u64) {
         tokio::time::sleep(Duration::from_millis(self.throw(from, to))).await;
     }
 }
 
 /// Writers at one address, subscribers at another.
-struct Load {
+pub struct Load {
     history: Arc<History>,
     token: String,
     url: String,
@@ -64,12 +64,18 @@ fn stream_of(name: &str) -> &str {
 }
 
 impl Load {
-    async fn start(gateway: &Gateway, subscribers_at: &str) -> Self {
+    /// Writers at a gateway.
+    pub async fn start(gateway: &Gateway, subscribers_at: &str) -> Self {
+        Self::start_at(gateway, &gateway.url, subscribers_at).await
+    }
+
+    /// Writers and subscribers at addresses that lead to a gateway and to others on its database.
+    pub async fn start_at(gateway: &Gateway, writers_at: &str, subscribers_at: &str) -> Self {
         gateway.say(&["org", "create", "acme"]);
         gateway.say(&["org", "create", "other"]);
         let token = gateway.say(&["token", "create", "--org", "acme", "--role", "admin"]);
         let foreign = gateway.say(&["token", "create", "--org", "other", "--role", "admin"]);
-        let client = Client::new(&gateway.url, &token).with_retry(retry());
+        let client = Client::new(writers_at, &token).with_retry(retry());
         let history = Arc::new(History::default());
         let stop = Arc::new(AtomicBool::new(false));
         let mut customers = Vec::new();
@@ -116,12 +122,12 @@ impl Load {
             .await,
         );
         let writers = (0..WRITERS)
-            .map(|writer| tokio::spawn(write(history.clone(), gateway.url.clone(), token.clone(), writer, stop.clone())))
+            .map(|writer| tokio::spawn(write(history.clone(), writers_at.to_owned(), token.clone(), writer, stop.clone())))
             .collect();
         Self {
             history,
             token,
-            url: gateway.url.clone(),
+            url: writers_at.to_owned(),
             stop,
             writers,
             subscribers,
@@ -129,13 +135,13 @@ impl Load {
     }
 
     /// Waits for so many more writes.
-    async fn more(&self, count: usize) {
+    pub async fn more(&self, count: usize) {
         let before = self.history.done();
         until("writes go on", async || (self.history.done() >= before + count).then_some(())).await;
     }
 
     /// Ends the writers, waits for the subscribers to hear the rest, and judges.
-    async fn verdict(self) -> Verdict {
+    pub async fn verdict(self) -> Verdict {
         self.stop.store(true, Ordering::Relaxed);
         for writer in self.writers {
             writer.await.expect("no panic");
@@ -241,7 +247,8 @@ async fn write(history: Arc<History>, url: String, token: String, writer: usize,
     }
 }
 
-fn judge(what: &str, verdict: &Verdict) {
+/// Fails unless all rules hold.
+pub fn judge(what: &str, verdict: &Verdict) {
     eprintln!("{what}: {verdict}");
     assert!(verdict.writes.0 > 20, "{what}: hardly anything was written: {verdict}");
     assert!(verdict.holds(false), "{what}: {verdict}");
@@ -327,38 +334,11 @@ async fn redis_is_killed_and_paused_between_two_nodes() {
     judge("Redis is killed and paused, nodes are restarted", &load.verdict().await);
 }
 
-/// A way to a gateway whose connections can all be cut at once.
-struct Wires {
-    url: String,
-    cut: watch::Sender<u64>,
-}
-
-impl Wires {
-    async fn to(gateway: &Gateway) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let far = gateway.url.trim_start_matches("http://").to_owned();
-        let cut = watch::Sender::new(0);
-        let cuts = cut.subscribe();
-        tokio::spawn(async move {
-            while let Ok((mut near, _)) = listener.accept().await {
-                let (far, mut cuts) = (far.clone(), cuts.clone());
-                cuts.mark_unchanged();
-                tokio::spawn(async move {
-                    let Ok(mut far) = TcpStream::connect(far).await else { return };
-                    tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                        _ = cuts.changed() => {}
-                    }
-                });
-            }
-        });
-        Self { url, cut }
-    }
-
-    fn cut(&self) {
-        self.cut.send_modify(|n| *n += 1);
-    }
+/// Wires to a gateway, and the address at which they begin.
+async fn wires_to(gateway: &Gateway) -> (Wires, String) {
+    let wires = Wires::to(gateway.url.trim_start_matches("http://")).await;
+    let url = format!("http://{}", wires.address);
+    (wires, url)
 }
 
 async fn a_storm_of_reconnects(backend: Backend) {
@@ -367,8 +347,8 @@ async fn a_storm_of_reconnects(backend: Backend) {
         return;
     };
     let gateway = Gateway::start(&database, &SETS).await;
-    let wires = Wires::to(&gateway).await;
-    let load = Load::start(&gateway, &wires.url).await;
+    let (wires, url) = wires_to(&gateway).await;
+    let load = Load::start(&gateway, &url).await;
     let mut dice = Dice(5);
     for _ in 0..25 {
         load.more(5).await;
@@ -403,8 +383,8 @@ async fn soak() {
     let sets: Vec<&str> = SETS.into_iter().chain([url.as_str()]).collect();
     let mut one = Gateway::start(&postgres.url("postgres"), &sets).await;
     let mut two = Gateway::start(&postgres.url("postgres"), &sets).await;
-    let wires = Wires::to(&two).await;
-    let load = Load::start(&one, &wires.url).await;
+    let (wires, url) = wires_to(&two).await;
+    let load = Load::start(&one, &url).await;
     let mut dice = Dice(seed);
     let mut faults: BTreeMap<&str, usize> = BTreeMap::new();
     let end = Instant::now() + Duration::from_secs(minutes * 60);
