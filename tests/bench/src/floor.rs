@@ -1,6 +1,7 @@
 //! The floor: what one would write by hand for just these nine questions. An axum handler that sends one prepared statement over the
 //! fastest driver there is and puts its text into the answer: no schema, no rights, no limits, no log.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -82,11 +83,11 @@ impl Postgres {
             let mut statements = Vec::new();
             for query in &QUERIES {
                 let sql = if query.postgres.is_empty() {
-                    writes::POSTGRES
+                    Cow::Owned(writes::postgres(true))
                 } else {
-                    query.postgres
+                    Cow::Borrowed(query.postgres)
                 };
-                statements.push(client.prepare(sql).await.with_context(|| query.name)?);
+                statements.push(client.prepare(&sql).await.with_context(|| query.name)?);
             }
             connections.push((client, statements));
         }

@@ -14,6 +14,7 @@ mod floor;
 mod http;
 mod process;
 mod queries;
+mod realtime;
 mod report;
 mod run;
 mod writes;
@@ -34,6 +35,14 @@ enum Command {
         /// `postgres://…` or `sqlite:PATH`.
         #[arg(long)]
         database: String,
+        /// Where to listen.
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// What live updates cost: connections, memory, fan-out, catching up.
+    Realtime(realtime::Realtime),
+    /// Serve the floor of live updates alone.
+    FloorSocket {
         /// Where to listen.
         #[arg(long)]
         listen: SocketAddr,
@@ -64,6 +73,8 @@ async fn main() -> anyhow::Result<()> {
     match Bench::parse().command {
         Command::Run(run) => run.run().await,
         Command::Floor { database, listen } => floor::serve(&database, listen).await,
+        Command::Realtime(realtime) => realtime.run().await,
+        Command::FloorSocket { listen } => realtime::floor::serve(listen).await,
         Command::Data { folder, scale } => data::write(&folder, scale),
         Command::Compare { before, after } => report::compare(&before, &after),
     }

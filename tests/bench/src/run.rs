@@ -66,7 +66,7 @@ pub struct Run {
 }
 
 /// A program that ends with us.
-struct Running(Child);
+pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -372,11 +372,13 @@ fn here(parts: &[&str]) -> String {
     parts.iter().fold(folder, |path, part| path.join(part)).display().to_string()
 }
 
-fn free() -> anyhow::Result<SocketAddr> {
+/// An address where nobody listens.
+pub fn free() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-async fn wait(address: SocketAddr, request: &[u8]) -> anyhow::Result<()> {
+/// Waits until a server answers a request.
+pub async fn wait(address: SocketAddr, request: &[u8]) -> anyhow::Result<()> {
     let began = Instant::now();
     loop {
         if let Ok(mut connection) = Connection::open(address).await {

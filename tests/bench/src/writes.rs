@@ -6,8 +6,21 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, named_params};
 use uuid::Uuid;
 
-/// On Postgres: one statement. $1 is the conversation, $2 the text.
-pub const POSTGRES: &str = "with m as (
+/// On Postgres: one statement, with the log or (to see what that costs) without. $1 is the conversation, $2 the text.
+pub fn postgres(log: bool) -> String {
+    let (log, cursor) = if log {
+        (POSTGRES_LOG, "(select seq::text from h)")
+    } else {
+        ("", "null")
+    };
+    format!(
+        "{POSTGRES_ROWS}{log}
+select json_build_object('message', json_build_object('id', m.id, 'direction', m.direction, 'channel', m.channel, 'body', m.body, 'sentAt', m.sent_at,
+    'conversation', json_build_object('id', v.id, 'messageCountIn', v.message_count_in)), 'errors', '[]'::json, 'cursor', {cursor})::text from m, v"
+    )
+}
+
+const POSTGRES_ROWS: &str = "with m as (
     insert into message (id, org_id, version, created_at, created_by, updated_at, updated_by, channel, direction, body, auto, sent_at, conversation_id, customer_id)
     select gen_random_uuid(), org_id, 1, now(), 'token:bench', now(), 'token:bench', 'chat', 'in', $2, false, now(), id, customer_id
     from conversation where id = $1 and deleted_at is null returning *
@@ -20,7 +33,8 @@ pub const POSTGRES: &str = "with m as (
 ), t as (
     insert into timeline_entry (org_id, id, customer_id, at, kind, klass, object_id, channel, conversation_id)
     select org_id, gen_random_uuid(), customer_id, now(), 'message', 'message', id, 'chat', conversation_id from m
-), h as (
+)";
+const POSTGRES_LOG: &str = ", h as (
     update stream_head set seq = seq + 3, xid = pg_current_xact_id()
     where org_id = (select org_id from m) and stream = 'c:' || (select customer_id from m) returning org_id, stream, seq
 ), e as (
@@ -28,9 +42,7 @@ pub const POSTGRES: &str = "with m as (
     select h.org_id, h.stream, h.seq - 2, gen_random_uuid(), 'conversation', v.id, 'updated', 'token:bench', now(), '[\"messageCountIn\"]'::jsonb, to_jsonb(v) from h, v
     union all select h.org_id, h.stream, h.seq - 1, gen_random_uuid(), 'message', m.id, 'created', 'token:bench', now(), '[]'::jsonb, to_jsonb(m) from h, m
     union all select h.org_id, h.stream, h.seq, gen_random_uuid(), 'customer', c.id, 'updated', 'token:bench', now(), '[\"lastActivityAt\"]'::jsonb, to_jsonb(c) from h, c
-)
-select json_build_object('message', json_build_object('id', m.id, 'direction', m.direction, 'channel', m.channel, 'body', m.body, 'sentAt', m.sent_at,
-    'conversation', json_build_object('id', v.id, 'messageCountIn', v.message_count_in)), 'errors', '[]'::json, 'cursor', h.seq::text)::text from m, v, h";
+)";
 
 /// On SQLite: all messages that wait, in one transaction; the answer of each.
 pub fn sqlite<'a>(connection: &Connection, jobs: impl Iterator<Item = &'a [Value]>) -> anyhow::Result<Vec<String>> {
