@@ -81,6 +81,15 @@ impl Gateway {
         }
     }
 
+    /// The memory that it has in use, in bytes.
+    pub fn memory(&self) -> u64 {
+        let id = self.child.as_ref().map_or(0, Child::id);
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = resident.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        kib.expect("the system tells") * 1024
+    }
+
     /// Asks it to end, and waits until it has.
     pub async fn end(&mut self) {
         let Some(mut child) = self.child.take() else { return };
@@ -161,6 +170,43 @@ impl Postgres {
     /// Ends it at once, as when the machine loses its power.
     pub async fn kill(&self) {
         self.say("pg_ctl", &["-D", "data", "-m", "immediate", "stop"]).await;
+    }
+
+    /// Makes a backup, replacing an earlier one.
+    pub async fn back_up(&self) {
+        let port = self.port.to_string();
+        self.say(
+            "pg_basebackup",
+            &[
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port,
+                "-U",
+                "postgres",
+                "-D",
+                "backup",
+                "-c",
+                "fast",
+                "-X",
+                "stream",
+            ],
+        )
+        .await;
+    }
+
+    /// Puts the backup in the place of the database, as an operator does, and starts it.
+    pub async fn restore(&self) {
+        let (data, backup) = (self.folder.path().join("data"), self.folder.path().join("backup"));
+        std::fs::remove_dir_all(&data).expect("the database is removed");
+        std::fs::rename(&backup, &data).expect("the backup is there");
+        // It goes on as another history of the same cluster: nothing more is to be had from an archive.
+        std::fs::write(data.join("recovery.signal"), "").expect("a file");
+        let auto = data.join("postgresql.auto.conf");
+        let mut settings = std::fs::read_to_string(&auto).unwrap_or_default();
+        settings.push_str("restore_command = 'false'\n");
+        std::fs::write(&auto, settings).expect("a file");
+        self.run().await;
     }
 
     async fn say(&self, program: &str, args: &[&str]) {
