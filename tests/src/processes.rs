@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use sea_orm::ConnectionTrait;
 use tempfile::TempDir;
 
 use crate::redis::free_port;
@@ -207,6 +208,15 @@ impl Postgres {
         settings.push_str("restore_command = 'false'\n");
         std::fs::write(&auto, settings).expect("a file");
         self.run().await;
+        // It lets readers in while it still recovers.
+        let connection = sea_orm::Database::connect(self.url("postgres")).await.expect("a connection");
+        crate::until("the backup is whole", async || {
+            let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::Postgres, "select not pg_is_in_recovery() as whole");
+            let row = connection.query_one_raw(statement).await.ok()??;
+            row.try_get::<bool>("", "whole").ok()?.then_some(())
+        })
+        .await;
+        connection.close().await.expect("closes");
     }
 
     async fn say(&self, program: &str, args: &[&str]) {

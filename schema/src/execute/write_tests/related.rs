@@ -1,5 +1,7 @@
 //! A subscription's result is what a fresh query would answer: a change of a related row that it reads is told as well.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value as Json, json};
 
 use super::{Messages, World, each};
@@ -197,6 +199,138 @@ async fn what_the_filter_reads_decides_who_comes_and_goes() {
         let message = anns.next().await;
         assert_eq!(told(&message, "order", "/number"), ("ADDED", Some("A-2")));
         anns.quiet().await;
+    })
+    .await;
+}
+
+/// The same throws each time.
+struct Dice(u64);
+
+impl Dice {
+    fn throw(&mut self, sides: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % sides
+    }
+}
+
+/// What a subscriber has, as messages tell it: objects by id.
+#[derive(Default)]
+struct Folded(BTreeMap<String, Json>);
+
+impl Folded {
+    /// Takes messages in until nothing more comes.
+    async fn take(&mut self, messages: &mut Messages, field: &str) {
+        while let Some(mut message) = messages.soon().await {
+            let id = message["id"].as_str().unwrap_or_default().to_owned();
+            match message["change"].as_str() {
+                Some("ADDED" | "UPDATED") => drop(self.0.insert(id, message[field].take())),
+                Some("REMOVED") => drop(self.0.remove(&id)),
+                Some("CAUGHT_UP") => {}
+                _ => panic!("{message}"),
+            }
+        }
+    }
+}
+
+/// Writers change all sorts of rows; whatever a subscription's messages fold to is what a query answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_fold_to_what_a_query_answers() {
+    each(async |world| {
+        world.shop().await;
+        let mut customers = Vec::new();
+        for name in ["Ann", "Bob", "Cy"] {
+            customers.push(world.customer(name).await);
+        }
+        let mut products = Vec::new();
+        for sku in ["tent", "stove"] {
+            products.push(product(&world, sku).await);
+        }
+        let order = "number status customer { name } products { totalCount nodes { sku } }";
+        let customer = "name orders(orderBy: [{number: ASC}]) { totalCount nodes { number status products { nodes { sku } } } }";
+        let (pending, named) = (json!({"orders": {"some": {"status": {"eq": "PENDING"}}}}), json!({"customer": {"name": {"startsWith": "A"}}}));
+        let with = |object: &str, field: &str, ty: &str| {
+            format!("subscription($filter: {ty}) {{ {field}Changed(filter: $filter) {{ change id {field} {{ {object} }} }} }}")
+        };
+        let query = |object: &str, plural: &str, ty: &str| format!("query($filter: {ty}) {{ {plural}(filter: $filter, first: 100) {{ nodes {{ id {object} }} }} }}");
+        let all = [
+            ("order", "orders", "OrderFilter", order, Json::Null),
+            ("order", "orders", "OrderFilter", order, named),
+            ("customer", "customers", "CustomerFilter", customer, Json::Null),
+            ("customer", "customers", "CustomerFilter", customer, pending),
+        ];
+        let mut folded: Vec<(Messages, Folded)> = Vec::new();
+        for (field, plural, ty, object, filter) in &all {
+            let variables = if filter.is_null() { json!({}) } else { json!({ "filter": filter }) };
+            let messages = listen(&world, &with(object, field, ty), variables.clone()).await;
+            // What there is already, as a client would read it first.
+            let page = world.data(&query(object, plural, ty), variables).await;
+            let mut its = Folded::default();
+            for mut node in page[plural]["nodes"].as_array().cloned().unwrap_or_default() {
+                let id = node["id"].as_str().unwrap_or_default().to_owned();
+                node.as_object_mut().map(|it| it.remove("id"));
+                its.0.insert(id, node);
+            }
+            folded.push((messages, its));
+        }
+        let writers = [11, 12].map(|seed| {
+            let (world, customers, products) = (world.clone(), customers.clone(), products.clone());
+            tokio::spawn(async move {
+                let mut dice = Dice(seed);
+                let mut orders: Vec<String> = Vec::new();
+                for n in 0..40 {
+                    let customer = customers[dice.throw(customers.len())].clone();
+                    let product = products[dice.throw(products.len())].clone();
+                    let status = ["PENDING", "IN_PROGRESS"][dice.throw(2)];
+                    let mine = |dice: &mut Dice| orders.get(dice.throw(orders.len().max(1))).cloned();
+                    match dice.throw(7) {
+                        0 | 1 => {
+                            let input = json!({"number": format!("{seed}-{n}"), "status": status, "customer": {"connect": {"id": customer}},
+                                "products": {"connect": [{"key": {"id": product}}]}});
+                            orders.push(world.order(input).await);
+                        }
+                        2 => {
+                            let name = ["Ann", "Abe", "Bob", "Zoe"][dice.throw(4)];
+                            write(&world, RENAME, json!({"id": customer, "name": name})).await;
+                        }
+                        3 => {
+                            let Some(id) = mine(&mut dice) else { continue };
+                            write(&world, UPDATE, json!({"id": id, "set": {"status": status}})).await;
+                        }
+                        4 => {
+                            let Some(id) = mine(&mut dice) else { continue };
+                            write(&world, UPDATE, json!({"id": id, "set": {"customer": {"connect": {"id": customer}}}})).await;
+                        }
+                        5 => {
+                            let sku = format!("sku {seed} {n}");
+                            let change = "mutation($id: ID!, $sku: String!) { updateProduct(id: $id, set: {sku: $sku}) { errors { code message } } }";
+                            write(&world, change, json!({"id": product, "sku": sku})).await;
+                        }
+                        _ => {
+                            let Some(id) = mine(&mut dice) else { continue };
+                            orders.retain(|it| *it != id);
+                            write(&world, "mutation($id: ID!) { deleteOrder(id: $id) { errors { code message } } }", json!({"id": id})).await;
+                        }
+                    }
+                }
+            })
+        });
+        for writer in writers {
+            writer.await.expect("writes");
+        }
+        for ((messages, its), (field, plural, ty, object, filter)) in folded.iter_mut().zip(&all) {
+            its.take(messages, field).await;
+            let variables = if filter.is_null() { json!({}) } else { json!({ "filter": filter }) };
+            let page = world.data(&query(object, plural, ty), variables).await;
+            for mut node in page[plural]["nodes"].as_array().cloned().unwrap_or_default() {
+                let id = node["id"].as_str().unwrap_or_default().to_owned();
+                node.as_object_mut().map(|it| it.remove("id"));
+                assert_eq!(its.0.remove(&id), Some(node), "{field} of {filter}: {id}");
+            }
+            assert_eq!(its.0, BTreeMap::new(), "{field} of {filter}: what is no longer there");
+        }
     })
     .await;
 }
