@@ -92,11 +92,19 @@ async fn a_cursor_below_what_is_kept_is_told_so(product: Product) {
     drop(held);
     // All of it is old enough.
     let store = &product.running().app.store;
-    while store.forget_events(Utc::now() + chrono::Duration::minutes(1), 1_000).await.expect("forgets") > 0 {}
+    while store
+        .forget_events(Utc::now() + chrono::Duration::minutes(1), 1_000)
+        .await
+        .expect("forgets")
+        > 0
+    {}
     let mut late = client.subscribe_after(LIVE, json!({}), Some(old));
     let message = next(&mut late).await;
     assert_eq!(message["change"], "RESYNC", "{message}");
-    assert!(message["reason"].as_str().is_some_and(|why| why.contains("no longer kept")), "{message}");
+    assert!(
+        message["reason"].as_str().is_some_and(|why| why.contains("no longer kept")),
+        "{message}"
+    );
     // Of what was told when all was told nothing is missing.
     let mut timely = client.subscribe_after(LIVE, json!({}), new);
     create(&client, "three").await;

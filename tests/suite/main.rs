@@ -12,6 +12,7 @@ mod house;
 mod isolation;
 mod klass_under_load;
 mod nodes;
+mod related;
 mod retail;
 mod sockets;
 mod statements;

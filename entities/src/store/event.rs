@@ -23,7 +23,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::cursor::{Cursor, FeedPosition, NotACursor, StreamPosition, stream_hash};
-use super::{Dialect, Store, StoreError};
+use super::{Dialect, Store, StoreError, point};
 use crate::klass::{ObjectId, OrgId};
 
 mod append;
@@ -273,6 +273,7 @@ impl Store {
 
     /// Tells this node's listeners; for hints that came from other nodes too.
     pub fn hint(&self, hint: Hint) {
+        point::pass("write.committed");
         // No one listens: fine.
         let _ = self.0.log.hints.send(hint);
     }

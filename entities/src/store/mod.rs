@@ -27,6 +27,7 @@ pub mod explain;
 pub mod klasses;
 pub mod listener;
 pub mod org;
+mod point;
 mod read;
 pub mod sql;
 pub mod timeline;

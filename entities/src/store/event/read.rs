@@ -99,9 +99,9 @@ impl Store {
                     "select coalesce((select seq from stream_head where org_id = $1 and stream = $2), 0), \
                  pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1, 9223372036854775807"
                 }
-                Dialect::Sqlite => &format!(
-                    "select coalesce((select seq from stream_head where org_id = $1 and stream = $2), 0), 0, {FEED_HEAD}"
-                ),
+                Dialect::Sqlite => {
+                    &format!("select coalesce((select seq from stream_head where org_id = $1 and stream = $2), 0), 0, {FEED_HEAD}")
+                }
             };
             let rows = self.rows(sql, vec![org.0.into(), stream.into()]).await?;
             let row = rows.first().ok_or_else(|| StoreError::Corrupt("a head without a row".into()))?;

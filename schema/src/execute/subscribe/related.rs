@@ -247,17 +247,8 @@ impl Session {
         let (mut did, mut did_not) = (Vec::new(), Vec::new());
         for matter in found {
             let Some(id) = id_of(matter) else { continue };
-            let said = earliest
-                .iter()
-                .filter_map(|event| path::led_to(path, event, id))
-                .map(|image| filter_memory::matches(&condition, image, &[]));
-            match said.fold(Some(false), |any, it| {
-                if any == Some(true) {
-                    any
-                } else {
-                    it.and_then(|it| any.map(|any| any || it))
-                }
-            }) {
+            let images = earliest.iter().filter_map(|event| path::led_to(path, event, id));
+            match any(images.map(|image| filter_memory::matches(&condition, image, &[]))) {
                 Some(true) => did.push(id),
                 Some(false) => did_not.push(id),
                 None => {}
@@ -292,4 +283,17 @@ impl Session {
         let matched: HashSet<ObjectId> = matched.iter().filter_map(|row| uuid_of(row.get(0)?)).collect();
         Ok(did.into_iter().chain(did_not).map(|id| (id, matched.contains(&id))).collect())
     }
+}
+
+/// Whether one of these is true; unknown if none is and one is unknown.
+fn any(all: impl Iterator<Item = Judgement>) -> Judgement {
+    let mut known = Some(false);
+    for it in all {
+        match it {
+            Some(true) => return it,
+            Some(false) => {}
+            None => known = None,
+        }
+    }
+    known
 }
