@@ -182,12 +182,12 @@ async fn what_the_filter_reads_decides_who_comes_and_goes() {
         assert_eq!(told(&some.next().await, "customer", "/name").0, "UPDATED");
         assert_eq!(told(&anns.next().await, "order", "/number").0, "UPDATED");
         write(&world, UPDATE, json!({"id": second, "set": {"customer": {"connect": {"id": bob}}}})).await;
-        let mut both = vec![some.next().await, some.next().await];
+        let mut both = [some.next().await, some.next().await];
         both.sort_by_key(|message| message["change"].to_string());
         assert_eq!(told(&both[0], "customer", "/name"), ("ADDED", Some("Bob")));
         assert_eq!((&both[1]["change"], &both[1]["id"]), (&json!("REMOVED"), &json!(ann)));
         assert_eq!(told(&anns.next().await, "order", "").0, "REMOVED");
-        let mut both = vec![none.next().await, none.next().await];
+        let mut both = [none.next().await, none.next().await];
         both.sort_by_key(|message| message["change"].to_string());
         assert_eq!(told(&both[0], "customer", "/name"), ("ADDED", Some("Ann")));
         assert_eq!((&both[1]["change"], &both[1]["id"]), (&json!("REMOVED"), &json!(bob)));
