@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use klio_client::{Client, Subscription};
 use klio_tests::load::{SETS, retry};
 use klio_tests::processes::{Gateway, Postgres};
-use klio_tests::{Product, on_each_database};
+use klio_tests::{Backend, Product, new_database, on_each_database};
 use serde_json::{Value as Json, json};
 
 on_each_database!(a_cursor_below_what_is_kept_is_told_so);
@@ -82,7 +82,41 @@ async fn a_backup_is_restored() {
     assert!(names.contains("kept") && !names.contains("lost"), "{names}");
 }
 
-async fn a_cursor_below_what_is_kept_is_told_so(product: Product) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_restored() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = new_database(Backend::Sqlite, &folder).await.expect("a file");
+    let (file, backup) = (folder.path().join("klio.db"), folder.path().join("backup.db"));
+    let mut gateway = Gateway::start(&database, &SETS).await;
+    gateway.say(&["org", "create", "acme"]);
+    let token = gateway.say(&["token", "create", "--org", "acme", "--role", "admin"]);
+    let client = Client::new(&gateway.url, &token).with_retry(retry());
+    let kept = create(&client, "kept").await;
+    gateway.end().await;
+    std::fs::copy(&file, &backup).expect("a backup");
+    gateway.run().await;
+    let mut open = client.subscribe(LIVE, json!({}));
+    assert_eq!(next(&mut open).await["change"], "CAUGHT_UP");
+    create(&client, "lost").await;
+    assert_eq!(change(&mut open).await["customer"]["name"], "lost");
+
+    gateway.end().await;
+    std::fs::copy(&backup, &file).expect("it is put back");
+    gateway.say(&["doctor", "--restored"]);
+    gateway.run().await;
+    create(&client, "new").await;
+    let message = change(&mut open).await;
+    assert_eq!(message["change"], "RESYNC", "{message}");
+    let mut late = client.subscribe_after(LIVE, json!({}), Some(kept));
+    let message = next(&mut late).await;
+    assert_eq!(message["change"], "RESYNC", "{message}");
+    create(&client, "later").await;
+    for changes in [&mut open, &mut late] {
+        while change(changes).await["customer"]["name"] != "later" {}
+    }
+}
+
+async fn a_cursor_below_what_is_kept_is_told_so(mut product: Product) {
     let client = Client::new(&product.url, &product.token);
     let old = create(&client, "one").await;
     create(&client, "two").await;
@@ -98,6 +132,9 @@ async fn a_cursor_below_what_is_kept_is_told_so(product: Product) {
         .expect("forgets")
         > 0
     {}
+    // What a node still remembers it tells; one that was just started remembers nothing.
+    product.restart().await;
+    let client = Client::new(&product.url, &product.token);
     let mut late = client.subscribe_after(LIVE, json!({}), Some(old));
     let message = next(&mut late).await;
     assert_eq!(message["change"], "RESYNC", "{message}");

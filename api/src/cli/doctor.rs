@@ -17,6 +17,11 @@ pub struct Doctor {
     /// Mend what can be mended without losing anything.
     #[arg(long)]
     mend: bool,
+    /// A backup was put back: from now on it is another log, so that every cursor of before is told `RESYNC`. A PostgreSQL
+    /// server that was restored shows this by itself; a file of SQLite does not, nor does a dump that was read into the same server. To be
+    /// said before the gateway is started again.
+    #[arg(long)]
+    restored: bool,
     /// Print findings as JSON, one object a line.
     #[arg(long)]
     json: bool,
@@ -26,6 +31,10 @@ impl Doctor {
     /// Runs it.
     pub async fn run(self, config: &Config) -> Result<(), Failure> {
         let store = open(config).await?;
+        if self.restored {
+            store.renew_epoch().await?;
+            eprintln!("the log is another one: cursors of before the restore get RESYNC");
+        }
         let orgs = match &self.org {
             Some(slug) => vec![org_of(&store, slug).await?],
             None => store.orgs().await?,

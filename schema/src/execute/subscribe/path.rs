@@ -390,3 +390,6 @@ pub fn led_to<'e>(path: &Path, event: &'e Event, object: ObjectId) -> Option<&'e
         None => Some(image),
     }
 }
+
+#[cfg(test)]
+mod tests;
