@@ -12,6 +12,7 @@ use tempfile::TempDir;
 pub mod cases;
 pub mod history;
 pub mod listen;
+pub mod load;
 pub mod node;
 pub mod normal;
 pub mod processes;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use sea_orm::ConnectionTrait;
 use tempfile::TempDir;
 
 use crate::redis::free_port;
@@ -70,6 +71,22 @@ impl Gateway {
             (answer.status() == 200).then_some(())
         })
         .await;
+    }
+
+    /// Kills it, and starts it in such a way that it dies at a place in a write, the `time`-th time that it comes there; waits until it
+    /// has. (Debug builds alone have such places.)
+    pub async fn die_at(&mut self, place: &str, time: u64) {
+        self.kill();
+        let mut command = self.command();
+        command.args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)]);
+        command.env("KLIO_TEST_FAILPOINT", format!("{place}:{time}"));
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("klio runs");
+        crate::until("it has come to that place", async || child.try_wait().ok().flatten()).await;
+    }
+
+    /// `host:port`.
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
     }
 
     /// Kills it at once (SIGKILL).
@@ -170,6 +187,52 @@ impl Postgres {
     /// Ends it at once, as when the machine loses its power.
     pub async fn kill(&self) {
         self.say("pg_ctl", &["-D", "data", "-m", "immediate", "stop"]).await;
+    }
+
+    /// Makes a backup, replacing an earlier one.
+    pub async fn back_up(&self) {
+        let port = self.port.to_string();
+        self.say(
+            "pg_basebackup",
+            &[
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port,
+                "-U",
+                "postgres",
+                "-D",
+                "backup",
+                "-c",
+                "fast",
+                "-X",
+                "stream",
+            ],
+        )
+        .await;
+    }
+
+    /// Puts the backup in the place of the database, as an operator does, and starts it.
+    pub async fn restore(&self) {
+        let (data, backup) = (self.folder.path().join("data"), self.folder.path().join("backup"));
+        std::fs::remove_dir_all(&data).expect("the database is removed");
+        std::fs::rename(&backup, &data).expect("the backup is there");
+        // It goes on as another history of the same cluster: nothing more is to be had from an archive.
+        std::fs::write(data.join("recovery.signal"), "").expect("a file");
+        let auto = data.join("postgresql.auto.conf");
+        let mut settings = std::fs::read_to_string(&auto).unwrap_or_default();
+        settings.push_str("restore_command = 'false'\n");
+        std::fs::write(&auto, settings).expect("a file");
+        self.run().await;
+        // It lets readers in while it still recovers.
+        let connection = sea_orm::Database::connect(self.url("postgres")).await.expect("a connection");
+        crate::until("the backup is whole", async || {
+            let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::Postgres, "select not pg_is_in_recovery() as whole");
+            let row = connection.query_one_raw(statement).await.ok()??;
+            row.try_get::<bool>("", "whole").ok()?.then_some(())
+        })
+        .await;
+        connection.close().await.expect("closes");
     }
 
     async fn say(&self, program: &str, args: &[&str]) {

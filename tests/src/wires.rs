@@ -29,8 +29,8 @@ pub struct Wires {
 }
 
 impl Wires {
-    /// Wires that lead to `host:port`.
-    pub async fn to(far: &str) -> Self {
+    /// Wires that lead to the first of these (`host:port`) that lets one in, as a load balancer does.
+    pub async fn to(far: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let state = watch::Sender::new(State {
@@ -39,7 +39,8 @@ impl Wires {
             stopped: false,
             delay: Duration::ZERO,
         });
-        let (seen, far) = (state.subscribe(), far.to_owned());
+        let seen = state.subscribe();
+        let far: Vec<String> = far.iter().map(|far| (*far).to_owned()).collect();
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let (far, mut seen) = (far.clone(), seen.clone());
@@ -49,7 +50,7 @@ impl Wires {
                     if seen.wait_for(|state| !state.stopped || state.cuts != cuts).await.is_err() {
                         return;
                     }
-                    let Ok(far) = TcpStream::connect(far).await else { return };
+                    let Some(far) = first(&far).await else { return };
                     let ((near_out, near_in), (far_out, far_in)) = (near.into_split(), far.into_split());
                     tokio::select! {
                         () = carry(near_out, far_in, seen.clone()) => {}
@@ -60,6 +61,11 @@ impl Wires {
             }
         });
         Self { address, state }
+    }
+
+    /// Where they begin, for a client of a gateway.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// Breaks all connections; new ones are made as before.
@@ -81,6 +87,16 @@ impl Wires {
     pub fn delay(&self, delay: Duration) {
         self.state.send_modify(|state| state.delay = delay);
     }
+}
+
+/// A connection to the first that lets one in.
+async fn first(all: &[String]) -> Option<TcpStream> {
+    for far in all {
+        if let Ok(stream) = TcpStream::connect(far).await {
+            return Some(stream);
+        }
+    }
+    None
 }
 
 /// Waits for another cut than those so far.

@@ -4,12 +4,11 @@
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
+use klio_tests::load::{Dice, Load, SETS, judge};
 use klio_tests::processes::Gateway;
 use klio_tests::redis::{Server, free_port, is_there};
 use klio_tests::{Backend, folder, new_database, until};
 use tempfile::TempDir;
-
-use crate::faults::{Dice, Load, SETS, judge};
 
 /// nginx with the configuration of the docs, at other addresses.
 struct Balancer {

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
+use klio_tests::load::{Dice, Load, SETS, judge};
 use klio_tests::processes::Gateway;
 use klio_tests::redis::{Server, is_there};
 use klio_tests::wires::Wires;
 use klio_tests::{Backend, new_database, until};
 use serde_json::Value as Json;
-
-use crate::faults::{Dice, Load, SETS, judge};
 
 /// What a node says of itself: `ready`, `degraded`, `not ready`.
 async fn says(gateway: &Gateway, word: &str) {
@@ -47,7 +46,7 @@ async fn a_node_is_cut_off_from_its_database_and_from_redis() {
         .split_once('@')
         .and_then(|(_, rest)| rest.split_once('/'))
         .expect("host, port and name");
-    let (to_database, to_redis) = (Wires::to(at).await, Wires::to(&format!("127.0.0.1:{}", redis.port)).await);
+    let (to_database, to_redis) = (Wires::to(&[at]).await, Wires::to(&[&format!("127.0.0.1:{}", redis.port)]).await);
     let over = format!("postgres://postgres@{}/{name}", to_database.address);
     let two = start(&over, &with(format!("redis://{}", to_redis.address))).await;
     let load = Load::start(&one, &two.url.clone()).await;
