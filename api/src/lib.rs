@@ -208,6 +208,8 @@ pub async fn start_with(config: Config, store: Store) -> Result<Running, StartEr
         drain: CancellationToken::new(),
         tasks: TaskTracker::new(),
     });
+    // Who is at an object is heard from now on, not from the first on who asks.
+    app.gateway.live.start();
     // Not among the tasks: they end with the drain.
     let checking = tokio::spawn(app.auth.clone().run(bus.heard(), app.drain.clone()));
     let cleaning = tokio::spawn(clean(app.clone()));

@@ -82,6 +82,11 @@ pub fn changed(klass: &Klass) -> String {
     [&klass.legal.field, "Changed"].concat()
 }
 
+/// `ordersCount`.
+pub fn counted(klass: &Klass) -> String {
+    [&klass.legal.plural, "Count"].concat()
+}
+
 /// `customer_gender`: a group key through a to-one end.
 pub fn group_through(end: &str, property: &str) -> String {
     [end, "_", property].concat()

@@ -157,8 +157,8 @@ impl Lives {
         Held::new(hub)
     }
 
-    /// Starts the tasks that wake hubs, once.
-    fn start(&self) {
+    /// Starts to hear news, once; the first who follows something does so too. Must be called within a tokio runtime.
+    pub fn start(&self) {
         self.0.started.call_once(|| {
             let heard = self.0.bus.heard();
             tokio::spawn(listen(Arc::downgrade(&self.0), heard));

@@ -16,8 +16,8 @@ use crate::bus::{Beat, Bus};
 pub const LASTS: Duration = Duration::from_secs(15);
 /// How many may be present at one object; more are not told.
 const PRESENT: usize = 200;
-/// How many objects are known to have somebody; beats of others are dropped. (At some 200 bytes each.)
-const OBJECTS: usize = 100_000;
+/// At how many objects of one org somebody may be, or may be looked for; beats for more are dropped. (At some 200 bytes each.)
+const OBJECTS: usize = 10_000;
 
 /// Somebody who is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +37,11 @@ pub type List = Arc<Vec<Present>>;
 #[derive(Debug)]
 pub struct Presences {
     bus: Bussed,
-    objects: Mutex<HashMap<(OrgId, Uuid), Object>>,
+    objects: Mutex<Objects>,
 }
+
+/// By org, so that no org takes another's room, and nobody is told of another org's.
+type Objects = HashMap<OrgId, HashMap<Uuid, Object>>;
 
 struct Bussed(Arc<dyn Bus>);
 
@@ -85,34 +88,51 @@ impl Presences {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(OrgId, Uuid), Object>> {
+    fn lock(&self) -> MutexGuard<'_, Objects> {
         // What it guards is whole between any two statements, so a panic elsewhere spoils nothing.
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Somebody is there: tells all nodes.
     pub fn beat(&self, org: OrgId, of: Uuid, actor: String, typing: bool) {
+        self.tell(org, of, actor, typing, LASTS);
+    }
+
+    /// Somebody has gone: tells all nodes.
+    pub fn gone(&self, org: OrgId, of: Uuid, actor: String) {
+        self.tell(org, of, actor, false, Duration::ZERO);
+    }
+
+    fn tell(&self, org: OrgId, of: Uuid, actor: String, typing: bool, lasts: Duration) {
         self.bus.0.beat(Beat {
             org,
             of,
             actor,
             typing,
-            millis: u32::try_from(LASTS.as_millis()).unwrap_or(u32::MAX),
+            millis: u32::try_from(lasts.as_millis()).unwrap_or(u32::MAX),
         });
+    }
+
+    /// Whether somebody is at an object, as far as this node has heard.
+    pub fn knows(&self, org: OrgId, of: Uuid, actor: &str) -> bool {
+        let objects = self.lock();
+        let object = objects.get(&org).and_then(|its| its.get(&of));
+        object.is_some_and(|object| object.present.contains_key(actor))
     }
 
     /// Who is at an object, and whenever that changes.
     pub fn watch(&self, org: OrgId, of: Uuid) -> watch::Receiver<List> {
-        self.lock().entry((org, of)).or_default().told.subscribe()
+        self.lock().entry(org).or_default().entry(of).or_default().told.subscribe()
     }
 
     /// A beat was heard.
     pub(crate) fn heard(&self, beat: Beat) {
         let mut objects = self.lock();
-        if objects.len() >= OBJECTS && !objects.contains_key(&(beat.org, beat.of)) {
+        let its = objects.entry(beat.org).or_default();
+        if !its.contains_key(&beat.of) && (its.len() >= OBJECTS || beat.millis == 0) {
             return;
         }
-        let object = objects.entry((beat.org, beat.of)).or_default();
+        let object = its.entry(beat.of).or_default();
         if beat.millis == 0 {
             object.present.remove(&beat.actor);
         } else {
@@ -143,13 +163,16 @@ impl Presences {
     }
 
     fn sweep_at(&self, now: Instant) {
-        self.lock().retain(|_, object| {
-            let before = object.present.len();
-            object.present.retain(|_, (_, until)| *until > now);
-            if object.present.len() != before {
-                object.tell();
-            }
-            !object.present.is_empty() || object.told.receiver_count() > 0
+        self.lock().retain(|_, its| {
+            its.retain(|_, object| {
+                let before = object.present.len();
+                object.present.retain(|_, (_, until)| *until > now);
+                if object.present.len() != before {
+                    object.tell();
+                }
+                !object.present.is_empty() || object.told.receiver_count() > 0
+            });
+            !its.is_empty()
         });
     }
 }
@@ -207,9 +230,37 @@ mod tests {
         presences.heard(beat(1, "user:1:Ann", true, 0));
         assert_eq!(told(), (true, vec![]));
         presences.sweep_at(Instant::now() + Duration::from_secs(100));
-        assert_eq!(presences.lock().len(), 1, "what is watched stays known");
+        let known = |presences: &Presences| presences.lock().values().map(HashMap::len).sum::<usize>();
+        assert_eq!(known(&presences), 1, "what is watched stays known");
         drop(watched);
         presences.sweep();
         assert!(presences.lock().is_empty());
+    }
+
+    #[test]
+    fn an_org_neither_hears_of_another_nor_takes_its_room() {
+        let presences = Presences::new(Arc::new(NoBus));
+        let (mine, other) = (OrgId(Uuid::nil()), OrgId(Uuid::from_u128(1)));
+        for of in 0..=OBJECTS as u128 {
+            presences.heard(beat(of, "user:1:Ann", false, 1_000));
+        }
+        let knows = |org, of: usize| presences.knows(org, Uuid::from_u128(of as u128), "user:1:Ann");
+        assert_eq!((knows(mine, 0), knows(mine, OBJECTS)), (true, false), "what is too much is dropped");
+        presences.heard(Beat {
+            org: other,
+            ..beat(0, "user:2:Bob", true, 1_000)
+        });
+        let there = |org| {
+            presences
+                .watch(org, Uuid::nil())
+                .borrow()
+                .iter()
+                .map(|it| it.actor.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (there(mine), there(other)),
+            (vec!["user:1:Ann".to_owned()], vec!["user:2:Bob".to_owned()])
+        );
     }
 }

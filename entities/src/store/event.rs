@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::cursor::{Cursor, FeedPosition, StreamPosition, stream_hash};
 use super::silence::answered;
-use super::{Store, StoreError};
+use super::{Store, StoreError, point};
 use crate::klass::{ObjectId, OrgId};
 
 mod append;
@@ -254,6 +254,7 @@ impl Store {
 
     /// Tells this node's listeners; for hints that came from other nodes too.
     pub fn hint(&self, hint: Hint) {
+        point::pass("write.committed");
         // No one listens: fine.
         let _ = self.0.log.hints.send(hint);
     }

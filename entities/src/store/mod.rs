@@ -28,6 +28,7 @@ pub mod explain;
 pub mod klasses;
 pub mod listener;
 pub mod org;
+mod point;
 mod read;
 mod silence;
 pub mod sql;

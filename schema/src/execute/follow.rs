@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use klio_entities::klass::registry::CustomerLink;
 use klio_entities::klass::relationship::{Link, Side};
-use klio_entities::klass::{Filter, Klass, ObjectId, Registry};
+use klio_entities::klass::{End, Filter, Klass, ObjectId, Registry};
 use klio_entities::store::event::{Event, EventOp, customer_stream, object_stream};
 use serde_json::{Map, Value as Json};
 
@@ -61,12 +61,32 @@ pub enum Matter {
         /// It is in view.
         after: Judgement,
     },
+    /// What is read of an object beside itself has changed.
+    Related {
+        /// Its klass.
+        klass: Arc<Klass>,
+        /// Which.
+        id: ObjectId,
+        /// It is in view and was; unknown where the filter reads what has changed.
+        after: Judgement,
+        /// Of an entry of the timeline: when it stands there, as the store answers it.
+        at: Json,
+        /// Of an entry of the timeline: its channel, as stored.
+        channel: Option<String>,
+    },
     /// An entry of the timeline that stands for no object was written.
     Entry {
         /// Its kind, as stored.
         kind: &'static str,
         /// The conversation of which it tells.
         conversation: ObjectId,
+    },
+    /// A conversation goes to another customer or comes from one, and with it the entries of that sort that it has.
+    Entries {
+        /// Which.
+        conversation: ObjectId,
+        /// It comes.
+        came: bool,
     },
     /// A klass was defined or changed.
     Klass(String),
@@ -85,8 +105,8 @@ pub enum Matter {
 pub type Reader<'a> = &'a dyn Fn(&Filter, &Klass, &Image) -> Judgement;
 
 impl Watch {
-    /// What an event means to it.
-    pub fn matters(&self, registry: &Registry, event: &Event, read: Reader<'_>) -> Vec<Matter> {
+    /// What an event means to it; `in_feed`: it is read in the feed, and not in the stream of what is followed.
+    pub fn matters(&self, registry: &Registry, event: &Event, in_feed: bool, read: Reader<'_>) -> Vec<Matter> {
         let (before, after) = (event.before.as_ref(), event.after.as_ref());
         match self {
             Watch::Klasses if event.op == EventOp::Klass => vec![Matter::Klass(event.klass.clone())],
@@ -95,6 +115,11 @@ impl Watch {
                 let (Some(klass), Some(id)) = (registry.klass(&event.klass).filter(|k| k.enabled), event.object) else {
                     return Vec::new();
                 };
+                let home = at_home(klass, id, event);
+                if in_feed && !home {
+                    // The copy for those who follow the stream that the object has left; the feed has the other as well.
+                    return Vec::new();
+                }
                 match self {
                     Watch::Klass {
                         klass: its,
@@ -102,11 +127,6 @@ impl Watch {
                         filter,
                     } => {
                         if its.name != klass.name || only.is_some_and(|only| only != id) {
-                            return Vec::new();
-                        }
-                        let home = at_home(klass, id, event);
-                        if !home && only.is_none() {
-                            // The copy for those who follow the stream that the object has left; the feed has the other as well.
                             return Vec::new();
                         }
                         let matches = |image: &Image| filter.as_ref().map_or(Some(true), |filter| read(filter, klass, image));
@@ -144,7 +164,7 @@ impl Watch {
                                 before: judge(before, always),
                                 after: judge(after, always),
                             }];
-                            if after.is_some_and(|it| customer_of(klass, id, it) != *customer) {
+                            if !in_feed && after.is_some_and(|it| customer_of(klass, id, it) != *customer) {
                                 out.push(Matter::Moved { klass: klass.clone(), id });
                             }
                             return out;
@@ -210,7 +230,10 @@ impl TimelineView<'_> {
         let (Some(after), true) = (alive(after), after.is_some_and(mine)) else {
             // It goes to another customer, and with it all that it left here.
             if before.is_some_and(mine) && after.is_some_and(|it| !mine(it)) {
-                out.push(Matter::Reshaped("a conversation has another customer now"));
+                out.push(Matter::Entries {
+                    conversation: id,
+                    came: false,
+                });
             }
             return out;
         };
@@ -222,7 +245,10 @@ impl TimelineView<'_> {
         };
         match before {
             None => entry("conversation.created"),
-            Some(before) if !mine(before) => out.push(Matter::Reshaped("a conversation has come from another customer")),
+            Some(before) if !mine(before) => out.push(Matter::Entries {
+                conversation: id,
+                came: true,
+            }),
             Some(before) => {
                 if before.get("status") != after.get("status") {
                     entry("conversation.status");
@@ -287,16 +313,15 @@ pub fn at_of<'i>(klass: &Klass, image: &'i Image) -> Option<&'i str> {
     own.or_else(|| image.get("created_at")?.as_str())
 }
 
-/// The column by which messages and notes belong to a conversation.
-fn conversation_column(klass: &Klass) -> Option<&str> {
-    if !klass.standard {
-        return None;
-    }
-    let end = klass
-        .ends
-        .iter()
-        .find(|e| e.side == Side::From && e.legal == "conversation" && e.to == ["conversation"])?;
-    match &end.relationship.link {
+/// The end by which messages and notes belong to a conversation.
+pub fn conversation_end(klass: &Klass) -> Option<&Arc<End>> {
+    let leads = |end: &&Arc<End>| end.side == Side::From && end.legal == "conversation" && end.to == ["conversation"];
+    klass.ends.iter().find(leads).filter(|_| klass.standard)
+}
+
+/// The column of that end.
+pub fn conversation_column(klass: &Klass) -> Option<&str> {
+    match &conversation_end(klass)?.relationship.link {
         Link::Column { column, .. } => Some(column),
         Link::Table { .. } => None,
     }

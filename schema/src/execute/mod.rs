@@ -1,5 +1,6 @@
 //! Runs plans: from a request to the bytes of a response.
 
+mod beat;
 pub mod bucket;
 pub mod bulk;
 pub mod change;

@@ -119,8 +119,14 @@ impl Gateway {
             Err(error) => return Err(failed(error.clone())),
             Ok(_) => return Err(failed(Error::internal("a field of Mutation that is no record"))),
         };
-        let Meaning::Write(write) = &record.means else {
-            return Err(failed(Error::internal("a field of Mutation that writes nothing")));
+        let arguments = record.arguments.with_leaves(&run.variables.leaves);
+        let write = match &record.means {
+            Meaning::Write(write) => write,
+            Meaning::Beat => {
+                let cell = self.beat(run, &arguments).await.map_err(failed)?;
+                return run.told(root, &record.shape, &cell).await.map_err(failed);
+            }
+            _ => return Err(failed(Error::internal("a field of Mutation that writes nothing"))),
         };
         let mutation = Mutation {
             store: run.store,
@@ -128,7 +134,7 @@ impl Gateway {
             actor: run.actor,
             types: &run.schema.types,
             field: &record.field,
-            arguments: record.arguments.with_leaves(&run.variables.leaves),
+            arguments,
         };
         let cell = mutation.run(write).await?;
         if matches!(

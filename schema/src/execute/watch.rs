@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_graphql_parser::types::OperationType;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use klio_entities::klass::filter::Operand;
 use klio_entities::klass::query::{Key, Output, Read, Window};
 use klio_entities::klass::registry::CustomerLink;
@@ -16,12 +16,24 @@ use serde_json::Value as Json;
 use super::follow::{Watch, stream_of};
 use super::gateway::Prepared;
 use super::run::store_error;
+use super::subscribe::Path;
 use super::{Gateway, Request};
+use crate::catalog::OrgSchema;
 use crate::error::{Code, Error};
 use crate::plan::coerce::{Arguments, Variables};
 use crate::plan::compiler::Ground;
 use crate::plan::{self, Work, filter};
 use crate::types::model::{EnumMeaning, Meaning, Types};
+
+/// What a subscription follows.
+pub(super) struct Follows {
+    /// Of what it tells.
+    pub watch: Watch,
+    /// The ways to what it reads beside that.
+    pub paths: Vec<Path>,
+    /// Where the events of all that are.
+    pub source: Source,
+}
 
 /// Everything, up to so many.
 pub(super) fn whole(limit: usize) -> Window {
@@ -63,6 +75,20 @@ impl Gateway {
         Ok(planned)
     }
 
+    /// The plan by the present klasses, if it was made by others. What no longer validates is an error that says why.
+    pub(super) async fn replanned(&self, actor: &Actor, request: &Request, planned: &Prepared) -> Result<Option<Prepared>, Box<Error>> {
+        let version = self.schema(actor).await?.registry.version;
+        if version == planned.schema.registry.version {
+            return Ok(None);
+        }
+        let planned = self.plan_subscription(actor, request).await.map_err(|errors| {
+            let why = errors.into_iter().next().map_or_else(String::new, |error| error.message);
+            let message = format!("The klasses have changed, and this subscription no longer fits them: {why}");
+            Error::new(Code::ValidationFailed, message)
+        })?;
+        Ok(Some(planned))
+    }
+
     /// What a planned subscription follows, and where its events are.
     pub(super) async fn watch(
         &self,
@@ -70,51 +96,56 @@ impl Gateway {
         planned: &Prepared,
         record: &plan::Record,
         arguments: &Arguments,
-    ) -> Result<(Watch, Source), Error> {
+    ) -> Result<Follows, Error> {
         let registry = &planned.schema.registry;
-        match &record.means {
-            Meaning::KlassChanged => Ok((Watch::Klasses, Source::Stream(KLASS_STREAM.into()))),
+        let (watch, source) = match &record.means {
+            Meaning::KlassChanged => (Watch::Klasses, Source::Stream(KLASS_STREAM.into())),
             Meaning::Changed(klass) => {
                 let id = given_id(arguments, "id", klass)?;
                 let filter = self.filter_of(actor, planned, record, klass, arguments)?;
                 let source = match id {
                     None => Source::Klass(klass.name.clone()),
-                    Some(id) => Source::Stream(stream_of(klass, id, self.customer(actor, planned, klass, id).await?)),
+                    Some(id) => Source::Stream(stream_of(klass, id, self.customer(actor, &planned.schema, klass, id).await?)),
                 };
-                Ok((
-                    Watch::Klass {
-                        klass: klass.clone(),
-                        id,
-                        filter,
-                    },
-                    source,
-                ))
+                let watch = Watch::Klass {
+                    klass: klass.clone(),
+                    id,
+                    filter,
+                };
+                (watch, source)
             }
             Meaning::TimelineChanged => {
                 let klass = registry
                     .klass("customer")
                     .ok_or_else(|| Error::internal("there is no klass customer"))?;
                 let customer = given_id(arguments, "customer", klass)?.ok_or_else(|| Error::bad("`customer` is not given."))?;
-                self.customer(actor, planned, klass, customer).await?;
+                self.customer(actor, &planned.schema, klass, customer).await?;
                 let watch = timeline(&planned.schema.types, arguments, customer);
-                Ok((watch, Source::Stream(stream_of(klass, customer, Some(customer)))))
+                (watch, Source::Stream(stream_of(klass, customer, Some(customer))))
             }
             Meaning::ConversationChanged => {
                 let klass = registry
                     .klass("conversation")
                     .ok_or_else(|| Error::internal("there is no klass conversation"))?;
                 let id = given_id(arguments, "id", klass)?.ok_or_else(|| Error::bad("`id` is not given."))?;
-                let customer = self.customer(actor, planned, klass, id).await?;
-                Ok((Watch::Conversation { id, customer }, Source::Stream(stream_of(klass, id, customer))))
+                let customer = self.customer(actor, &planned.schema, klass, id).await?;
+                // What is said in a conversation of nobody stands in streams of its own.
+                let source = customer.map_or(Source::Org, |customer| Source::Stream(stream_of(klass, id, Some(customer))));
+                (Watch::Conversation { id, customer }, source)
             }
-            _ => Err(Error::internal("a field of Subscription has no meaning")),
-        }
+            _ => return Err(Error::internal("a field of Subscription has no meaning")),
+        };
+        let paths = self.paths(actor, planned, record, &watch);
+        // Where something is read whose changes stand elsewhere, all is found in the feed.
+        let elsewhere = matches!(source, Source::Stream(_)) && !paths.iter().all(Path::stays_in_stream);
+        let source = if elsewhere { Source::Org } else { source };
+        Ok(Follows { watch, paths, source })
     }
 
     /// The same, after the klasses have changed: what is followed stays, klasses and filter are those of the new plan.
-    pub(super) fn rewatch(&self, actor: &Actor, planned: &Prepared, old: &Watch) -> Result<Watch, Box<Error>> {
+    pub(super) fn rewatch(&self, actor: &Actor, planned: &Prepared, old: &Watch) -> Result<(Watch, Vec<Path>), Box<Error>> {
         let (record, arguments) = record_of(planned)?;
-        Ok(match (&record.means, old) {
+        let watch = match (&record.means, old) {
             (Meaning::Changed(klass), Watch::Klass { id, .. }) => {
                 let filter = self.filter_of(actor, planned, record, klass, &arguments)?;
                 Watch::Klass {
@@ -129,9 +160,12 @@ impl Gateway {
                 customer: *customer,
             },
             _ => Watch::Klasses,
-        })
+        };
+        let paths = self.paths(actor, planned, record, &watch);
+        Ok((watch, paths))
     }
 
+    /// What its arguments pick, if they pick.
     fn filter_of(
         &self,
         actor: &Actor,
@@ -140,13 +174,22 @@ impl Gateway {
         klass: &Arc<Klass>,
         arguments: &Arguments,
     ) -> Result<Option<Filter>, Error> {
-        let Some(input) = arguments.given("filter") else { return Ok(None) };
+        self.filter_at(actor, planned, record, klass, arguments, Utc::now())
+    }
+
+    /// The same, as of a time, from which relative ones are counted.
+    pub(super) fn filter_at(
+        &self,
+        actor: &Actor,
+        planned: &Prepared,
+        record: &plan::Record,
+        klass: &Arc<Klass>,
+        arguments: &Arguments,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Filter>, Error> {
         let types = &planned.schema.types;
-        let argument = types
-            .object("Subscription")
-            .and_then(|it| it.fields.get(&record.field))
-            .and_then(|f| f.arg("filter"));
-        let ty = argument.map_or("", |it| it.ty.name());
+        let field = types.object("Subscription").and_then(|it| it.fields.get(&record.field));
+        let field = field.ok_or_else(|| Error::internal(format!("no field {} on Subscription", record.field)))?;
         let variables = Variables::default();
         let ground = Ground {
             types,
@@ -155,13 +198,19 @@ impl Gateway {
             scaled: self.store.dialect().scaled(),
             page_most: 0,
             page_default: 0,
-            now: Utc::now(),
+            now,
         };
-        filter::constant(&ground, klass, ty, input).map(Some)
+        filter::constant_of(&ground, klass, field, arguments)
     }
 
     /// To which customer an object belongs; an error when there is no such object.
-    async fn customer(&self, actor: &Actor, planned: &Prepared, klass: &Arc<Klass>, id: ObjectId) -> Result<Option<ObjectId>, Error> {
+    pub(super) async fn customer(
+        &self,
+        actor: &Actor,
+        schema: &OrgSchema,
+        klass: &Arc<Klass>,
+        id: ObjectId,
+    ) -> Result<Option<ObjectId>, Error> {
         let end = match &klass.customer {
             CustomerLink::Through(end) => klass.end(end),
             _ => None,
@@ -177,7 +226,7 @@ impl Gateway {
             deleted: true,
             outputs: vec![output],
         };
-        let row = self.ask(actor, planned, &read).await?;
+        let row = self.ask(actor, schema, &read).await?;
         if row.is_null() {
             return Err(Error::new(Code::NotFound, format!("There is no {} with this id.", klass.name)));
         }
@@ -189,8 +238,8 @@ impl Gateway {
     }
 
     /// Runs a read of the gateway's own.
-    pub(super) async fn ask(&self, actor: &Actor, planned: &Prepared, read: &Read) -> Result<Json, Error> {
-        let statement = sql::compile(self.store.dialect(), &planned.schema.registry, read);
+    pub(super) async fn ask(&self, actor: &Actor, schema: &OrgSchema, read: &Read) -> Result<Json, Error> {
+        let statement = sql::compile(self.store.dialect(), &schema.registry, read);
         let text = self.store.read(actor.org, &statement, &[]).await.map_err(store_error)?;
         serde_json::from_slice(&text).map_err(Error::internal)
     }
@@ -225,7 +274,7 @@ fn timeline(types: &Types, arguments: &Arguments, customer: ObjectId) -> Watch {
 }
 
 /// An id of this klass. One of another form or klass is told as "no such object", since that is what it is.
-fn given_id(arguments: &Arguments, name: &str, klass: &Klass) -> Result<Option<ObjectId>, Error> {
+pub(super) fn given_id(arguments: &Arguments, name: &str, klass: &Klass) -> Result<Option<ObjectId>, Error> {
     let Some(text) = arguments.given(name).and_then(|v| v.as_str()) else {
         return Ok(None);
     };

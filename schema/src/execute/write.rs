@@ -263,6 +263,10 @@ impl<'a> Writer<'a> {
                     let cell = record.field(name);
                     self.settle(&field.shape, Node::Cell(&cell), field.nullable, start)
                 }
+                (From::Part(name), Node::Cell(Cell::Record(record))) => {
+                    let cell = record.field(name);
+                    self.settle(&field.shape, Node::Cell(&cell), field.nullable, start)
+                }
                 (from, node) => {
                     let child = child(from, node, &elements);
                     self.settle(&field.shape, child, field.nullable, start)

@@ -8,11 +8,11 @@ use klio_entities::klass::kind::Kind;
 use klio_entities::klass::{End, Filter, Klass, Property, Value};
 
 use super::argument::Fit;
-use super::coerce::Input;
+use super::coerce::{Arguments, Input};
 use super::compiler::{Compiler, Ground};
 use super::{Document, cost};
 use crate::error::Error;
-use crate::types::model::{Argument, EnumMeaning, InputMeaning, InputType, TypeRef};
+use crate::types::model::{Argument, EnumMeaning, Field, InputMeaning, InputType, TypeRef};
 
 /// A filter without arguments: for drafts (`updateOrders(filter:)`) and subscriptions, which also judge in memory.
 pub fn constant(ground: &Ground<'_>, klass: &Arc<Klass>, input_type: &str, input: &Input) -> Result<Filter, Error> {
@@ -20,6 +20,14 @@ pub fn constant(ground: &Ground<'_>, klass: &Arc<Klass>, input_type: &str, input
     let mut compiler = Compiler::new(ground, &document);
     compiler.operands.constant = true;
     compiler.filter(klass, input_type, input)
+}
+
+/// The same, of a field's arguments `filter` and `search`; none if neither is given.
+pub fn constant_of(ground: &Ground<'_>, klass: &Arc<Klass>, field: &Field, arguments: &Arguments) -> Result<Option<Filter>, Error> {
+    let document = Arc::new(Document::empty());
+    let mut compiler = Compiler::new(ground, &document);
+    compiler.operands.constant = true;
+    compiler.which(klass, field, arguments)
 }
 
 impl<'a> Compiler<'a> {
@@ -40,6 +48,25 @@ impl<'a> Compiler<'a> {
             all.push(self.condition(klass, field, value)?);
         }
         Ok(all_of(all))
+    }
+
+    /// What a field's arguments `filter` and `search` pick together; none if neither is given.
+    pub fn which(&mut self, klass: &Arc<Klass>, field: &Field, arguments: &Arguments) -> Result<Option<Filter>, Error> {
+        let mut which = match arguments.given("filter") {
+            Some(input) => {
+                let ty = field.arg("filter").map(|argument| argument.ty.name()).unwrap_or_default();
+                Some(self.filter(klass, ty, input)?)
+            }
+            None => None,
+        };
+        if let Some(input) = arguments.given("search") {
+            let words = self.search(klass, input)?;
+            which = Some(match which {
+                Some(filter) => Filter::And(vec![filter, words]),
+                None => words,
+            });
+        }
+        Ok(which)
     }
 
     fn input_type(&self, name: &str) -> Result<&'a InputType, Error> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_graphql_parser::types::SelectionSet;
 use klio_entities::klass::filter::Operand;
 use klio_entities::klass::query::{Groups, Page, Rows, Window as ReadWindow};
-use klio_entities::klass::{End, Filter, Klass, Value};
+use klio_entities::klass::{End, Klass, Value};
 
 use super::aggregate::Aggregates;
 use super::argument::Fit;
@@ -41,17 +41,7 @@ impl<'a> Compiler<'a> {
                 .map(|argument| argument.ty.name().to_owned())
                 .unwrap_or_default()
         };
-        let mut which = match arguments.given("filter") {
-            Some(input) => Some(self.filter(klass, &argument_type("filter"), input)?),
-            None => None,
-        };
-        if let Some(input) = arguments.given("search") {
-            let words = self.search(klass, input)?;
-            which = Some(match which {
-                Some(filter) => Filter::And(vec![filter, words]),
-                None => words,
-            });
-        }
+        let which = self.which(klass, asked.field, arguments)?;
         let keys = self.order(klass, &argument_type("orderBy"), arguments.given("orderBy"))?;
         let (read_window, window) = self.window(arguments, keys.hash, self.ground.page_default, self.ground.page_most)?;
         let (after, before) = self.positions(arguments, &keys)?;

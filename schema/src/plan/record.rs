@@ -20,6 +20,8 @@ impl<'a> Compiler<'a> {
         self.fields(on, sets, |this, asked| {
             let from = match &asked.field.means {
                 Meaning::Record(name) | Meaning::TimelineField(name) => From::Record(name),
+                // Of a value with parts that stands in a record, such as an actor.
+                Meaning::Part(name) => From::Part(name.clone()),
                 other => return Err(Error::internal(format!("{other:?} is not a field of a record"))),
             };
             let (shape, cost) = this.record_value(&asked.field.ty, &asked.beneath)?;

@@ -15,7 +15,7 @@ use super::coerce::coerce_arguments;
 use super::compiler::{Asked, Compiler, Ground, Outputs};
 use super::cost::{self, Cost};
 use super::shape::{Items, Shape};
-use super::{Document, Introspect, Lookup, Nodes, Plan, Record, Root, Work, select};
+use super::{Document, Introspect, Lookup, Nodes, Plan, Record, Root, Work, filter, select};
 use crate::error::Error;
 use crate::types::model::{InputMeaning, Meaning, TypeRef};
 
@@ -154,8 +154,13 @@ fn root<'a>(ground: &'a Ground<'a>, document: &'a Arc<Document>, asked: &Asked<'
         Meaning::Node | Meaning::Nodes | Meaning::ObjectOf => return compiler.nodes(asked).map(|nodes| Work::Nodes(Box::new(nodes))),
         _ => {
             let (shape, mut cost) = compiler.record_value(&asked.field.ty, &asked.beneath)?;
-            if matches!(asked.field.means, Meaning::Write(_)) {
-                cost.own += cost::WRITE;
+            match &asked.field.means {
+                Meaning::Write(_) => cost.own += cost::WRITE,
+                Meaning::Counted(klass) => {
+                    let which = compiler.which(klass, asked.field, &asked.arguments)?;
+                    cost.own += cost::SWEEP + filter::cost_of(which.as_ref());
+                }
+                _ => {}
             }
             Ok((None, shape, cost))
         }

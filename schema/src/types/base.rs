@@ -17,6 +17,7 @@ impl Builder<'_> {
         self.operators();
         self.enums();
         self.records();
+        self.states();
         self.builtin_roots();
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`model`] (what a type is and means), this page (the order of making, and who owns a name), `base` (what every
 //! schema has), `kinds` (from a property's kind to types), `object`, `aggregate`, `filter`, `order`, `input`, `roots` (what a klass adds),
-//! `timeline`, `record` (klass definitions and other records), [`emit`] (into async-graphql, whole), `excerpt` (what a document needs).
+//! `timeline`, `state` (who is there, counts), `record` (klass definitions and other records), [`emit`] (into async-graphql, whole), `excerpt` (what a document needs).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ mod operators;
 mod order;
 mod record;
 mod roots;
+mod state;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub fn build(registry: &Arc<Registry>) -> Result<Types, Faults> {
         builder.klass(klass);
     }
     builder.timeline(&klasses);
+    builder.customer_state(&klasses);
     builder.finish()
 }
 
@@ -136,6 +138,7 @@ impl<'r> Builder<'r> {
         self.query_fields(klass);
         self.mutation_fields(klass);
         self.subscription_fields(klass);
+        self.count_field(klass);
     }
 
     fn finish(mut self) -> Result<Types, Faults> {

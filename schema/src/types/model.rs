@@ -263,6 +263,8 @@ pub enum Meaning {
     // ---- Mutation: each an entry of [`Write`]
     /// A mutation.
     Write(Write),
+    /// `beat(of:, activity:)`: a mutation of nothing that is stored.
+    Beat,
     /// A field of a payload, an error, a klass definition or another record that `execute` builds in memory, by name.
     Record(&'static str),
 
@@ -275,6 +277,12 @@ pub enum Meaning {
     ConversationChanged,
     /// `klassChanged(after:)`.
     KlassChanged,
+    /// `presence(of:)`: who is at an object.
+    PresenceState,
+    /// `customerState(id:)`; the klass is the customer's.
+    CustomerState(Arc<Klass>),
+    /// `ordersCount(filter:, search:)`.
+    Counted(Arc<Klass>),
 }
 
 /// [`AggregateFunction`] without its parameters.

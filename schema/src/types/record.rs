@@ -78,7 +78,8 @@ impl Builder<'_> {
         self.klass_roots();
     }
 
-    fn record(&mut self, name: &'static str, text: &'static str, rows: Vec<Row>) {
+    /// A record of few fields, each a [`Meaning::Record`] by its own name.
+    pub(super) fn record(&mut self, name: &'static str, text: &'static str, rows: Vec<Row>) {
         let mut it = object(name, text);
         for (name, ty, text) in rows {
             it.fields.insert(name.into(), Field::new(name, ty, Meaning::Record(name), text));

@@ -321,14 +321,17 @@ impl Builder<'_> {
             names::changed(klass),
             req(names::of_klass(klass, "Change")),
             Meaning::Changed(Arc::clone(klass)),
-            format!("Every change of {}, in order.", klass.plural),
+            format!(
+                "Every change of {}, in order; a change of something related that the selection reads is one of the object.",
+                klass.plural
+            ),
         );
         let args = vec![
             Argument::plain("id", t("ID"), "Only of this object."),
             Argument::plain(
                 "filter",
                 t(names::of_klass(klass, "Filter")),
-                "Only of those that match: what comes to match is ADDED, what no longer matches is REMOVED.",
+                "Only of those that match: what comes to match is ADDED, what no longer matches is REMOVED, be it by a change of what it is related to.",
             ),
             after(),
         ];

@@ -11,7 +11,7 @@ use super::{EventOp, get, unsigned};
 use crate::klass::OrgId;
 use crate::store::cursor::{FeedPosition, Own};
 use crate::store::write::layout::{bind_time, quote, texts};
-use crate::store::{Dialect, StoreError, Tx};
+use crate::store::{Dialect, StoreError, Tx, point};
 
 /// An event on its way into the log.
 #[derive(Clone, Debug)]
@@ -101,10 +101,12 @@ pub(crate) async fn append(tx: &Tx, org: OrgId, at: DateTime<Utc>, events: &[New
         })
         .collect();
     let streams: Vec<Json> = counts.iter().map(|(stream, n)| serde_json::json!([stream, n])).collect();
-    match dialect {
+    let appended = match dialect {
         Dialect::Postgres => append_postgres(tx, org, at, rows, streams, &offsets, events).await,
         Dialect::Sqlite => append_sqlite(tx, org, at, rows, streams, &offsets, events).await,
-    }
+    };
+    point::pass("write.appended");
+    appended
 }
 
 /// The images before and after of all events, each as JSON text (empty: none): taken apart once, where they are stored.

@@ -15,6 +15,10 @@ use crate::store::cursor::{Cursor, FeedPosition, Own, StreamPosition, stream_has
 use crate::store::write::layout::{read_json, read_time, texts};
 use crate::store::{Dialect, Store, StoreError};
 
+/// SQLite: the place behind an org's last event, though it may no longer be kept.
+const FEED_HEAD: &str = "max(coalesce((select max(position) from event where org_id = $1), 0), \
+     coalesce((select seq from stream_head where org_id = $1 and stream = 't:floor'), 0))";
+
 /// The columns of an event that [`read_event`] reads.
 fn columns(dialect: Dialect) -> &'static str {
     match dialect {
@@ -96,8 +100,7 @@ impl Store {
                  pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1, 9223372036854775807"
                 }
                 Dialect::Sqlite => {
-                    "select coalesce((select seq from stream_head where org_id = $1 and stream = $2), 0), 0, \
-                 coalesce((select max(position) from event where org_id = $1), 0)"
+                    &format!("select coalesce((select seq from stream_head where org_id = $1 and stream = $2), 0), 0, {FEED_HEAD}")
                 }
             };
             let rows = self.rows(sql, vec![org.0.into(), stream.into()]).await?;
@@ -283,7 +286,7 @@ impl Store {
                 columns = columns(dialect)
             ),
             Dialect::Sqlite => format!(
-                "select coalesce((select max(position) from event where org_id = $1), 0), \
+                "select {FEED_HEAD}, \
                  coalesce((select seq from stream_head where org_id = $1 and stream = '{FEED_FLOOR}'), 0), 0, {columns} from (select 1) one \
                  left join (select * from event where org_id = $1 and $2 = $2 and position > $3 and $4 = $4 and $6 = $6 {of_klass} \
                    order by position limit {limit}) e on true order by e.position",

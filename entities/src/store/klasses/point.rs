@@ -1,6 +1,6 @@
 //! Places in a change at which a test may end the process. Nothing in a release build.
 
-use crate::store::Store;
+use crate::store::{Store, point};
 
 /// Their names, in the order in which a change comes by them; the last is passed only by one that cannot be made.
 pub const POINTS: [&str; 11] = [
@@ -44,15 +44,11 @@ impl Points {
 }
 
 impl Store {
-    /// A place in a change. In debug builds the environment's `KLIO_TEST_FAILPOINT` names one at which the process aborts.
+    /// A place in a change: see [`point`].
     #[cfg_attr(not(debug_assertions), allow(clippy::unused_async))]
     pub(super) async fn point(&self, name: &'static str) {
         debug_assert!(POINTS.contains(&name), "{name} is not among POINTS");
-        #[cfg(debug_assertions)]
-        if std::env::var_os("KLIO_TEST_FAILPOINT").is_some_and(|wanted| wanted == name) {
-            tracing::error!(name, "KLIO_TEST_FAILPOINT: the process ends here");
-            std::process::abort();
-        }
+        point::pass(name);
         #[cfg(test)]
         {
             let points = &self.0.points;

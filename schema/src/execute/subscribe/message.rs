@@ -1,26 +1,39 @@
-//! Messages, as records: of an object, of an entry of a timeline, of a klass.
+//! Messages, as records: of an object, of a klass. (Of entries of a timeline that stand for no object: [`super::entries`].)
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Duration, Utc};
-use klio_entities::klass::filter::Operand;
-use klio_entities::klass::query::{Entries, Read, TimelinePage};
-use klio_entities::klass::{Klass, ObjectId, Value};
+use klio_entities::klass::{Klass, ObjectId};
 use klio_entities::store::event::Event;
 use serde_json::Value as Json;
 
-use super::Session;
-use crate::error::Error;
+use super::session::Session;
 use crate::execute::change::Change;
 use crate::execute::follow::{Watch, at_of, channel_of};
 use crate::execute::leaf;
 use crate::execute::record::{Cell, Record};
-use crate::execute::watch::{uuid_of, whole};
 use crate::types::model::{EnumMeaning, Types};
 
+/// Where an object stands on a timeline.
+pub(super) struct Place<'a> {
+    pub at: Cell,
+    /// As stored.
+    pub channel: Option<&'a str>,
+}
+
+impl<'a> Place<'a> {
+    /// As an event says it.
+    pub fn of(klass: &Klass, event: &'a Event) -> Option<Self> {
+        let image = event.after.as_ref().or(event.before.as_ref())?;
+        Some(Self {
+            at: at_of(klass, image).map_or(Cell::NULL, instant),
+            channel: channel_of(klass, image),
+        })
+    }
+}
+
 impl Session {
-    /// A message about an object.
-    pub(super) fn object(&self, klass: &Arc<Klass>, id: ObjectId, change: Change, event: &Event, cursor: String) -> Cell {
+    /// A message about an object; `place`: where it stands on the timeline.
+    pub(super) fn object(&self, klass: &Arc<Klass>, id: ObjectId, change: Change, place: Option<Place<'_>>, cursor: String) -> Cell {
         let object = if change == Change::Removed {
             Cell::NULL
         } else {
@@ -30,9 +43,8 @@ impl Session {
         match &self.watch {
             Watch::Timeline { .. } => {
                 fields.push(("entry", object));
-                if let Some(image) = event.after.as_ref().or(event.before.as_ref()).filter(|_| change != Change::Removed) {
-                    let at = at_of(klass, image).map_or(Cell::NULL, instant);
-                    fields.extend(self.place(at, &klass.name, channel_of(klass, image)));
+                if let Some(place) = place.filter(|_| change != Change::Removed) {
+                    fields.extend(self.place(place.at, &klass.name, place.channel));
                 }
             }
             Watch::Conversation { .. } => {
@@ -45,7 +57,7 @@ impl Session {
     }
 
     /// Where an entry stands on the timeline, by legal names.
-    fn place(&self, at: Cell, kind: &str, channel: Option<&str>) -> [(&'static str, Cell); 3] {
+    pub(super) fn place(&self, at: Cell, kind: &str, channel: Option<&str>) -> [(&'static str, Cell); 3] {
         let types = &self.planned.schema.types;
         let channel_type = types
             .object("TimelineChange")
@@ -53,59 +65,6 @@ impl Session {
             .map_or("", |f| f.ty.name());
         let channel = channel.map_or(Cell::NULL, |channel| legal(types, channel_type, channel));
         [("at", at), ("kind", legal(types, "TimelineKind", kind)), ("channel", channel)]
-    }
-
-    /// A message about an entry that stands for no object.
-    pub(super) async fn entry(
-        &self,
-        kind: &'static str,
-        conversation: ObjectId,
-        event: &Event,
-        cursor: String,
-    ) -> Result<Option<Cell>, Box<Error>> {
-        let (Watch::Timeline { customer, .. }, Some(klass)) = (&self.watch, self.planned.schema.registry.klass("conversation")) else {
-            return Ok(None);
-        };
-        let created = event.after.as_ref().and_then(|it| it.get("created_at")).and_then(Json::as_str);
-        let at = match (kind, created.and_then(|text| DateTime::parse_from_rfc3339(text).ok())) {
-            ("conversation.created", Some(at)) => at.with_timezone(&Utc),
-            _ => event.at,
-        };
-        let constant = |value: Value| Some(Operand::Const(value));
-        let page = TimelinePage {
-            kinds: constant(Value::List(vec![Value::String(kind.to_owned())])),
-            channels: None,
-            since: constant(Value::DateTime(at)),
-            until: constant(Value::DateTime(at + Duration::microseconds(1))),
-            window: whole(100),
-            entries: Some(Entries {
-                place: true,
-                object: true,
-                data: true,
-                ..Entries::default()
-            }),
-            total: false,
-        };
-        let customer = Operand::Const(Value::Id(*customer));
-        let read = Read::Timeline { customer, page };
-        let json = self.gateway.ask(&self.actor, &self.planned, &read).await?;
-        let mut rows = json.get(0).and_then(Json::as_array).into_iter().flatten();
-        let Some(row) = rows.find(|row| row.get(3).and_then(uuid_of) == Some(conversation)) else {
-            // It went with the conversation to another customer since; the event that says so is on its way.
-            return Ok(None);
-        };
-        let Some(id) = row.get(0).and_then(|place| uuid_of(place.get(1)?)) else {
-            return Ok(None);
-        };
-        let (from, to) = (
-            row.pointer("/6/from").cloned().unwrap_or(Json::Null),
-            row.pointer("/6/to").cloned().unwrap_or(Json::Null),
-        );
-        let at = instant(&at.to_rfc3339());
-        let entry = entry_record(&self.planned.schema.types, klass, kind, id, at.clone(), conversation, from, to);
-        let mut fields = vec![("id", Cell::text(id.to_text("entry"))), ("entry", Cell::Record(entry))];
-        fields.extend(self.place(at, kind, None));
-        Ok(Some(message(Change::Added.as_str(), Some(cursor), fields)))
     }
 
     /// A message about a klass.
@@ -134,6 +93,15 @@ pub(super) fn message(change: &str, cursor: Option<String>, mut fields: Vec<(&'s
     Cell::Record(Record::Made("Change".into(), fields))
 }
 
+/// The same message, with this cursor.
+pub(super) fn with_cursor(mut cell: Cell, cursor: String) -> Cell {
+    if let Cell::Record(Record::Made(_, fields)) = &mut cell {
+        fields.retain(|(name, _)| *name != "cursor");
+        fields.push(("cursor", Cell::text(cursor)));
+    }
+    cell
+}
+
 /// Whether a message's record says only that all was told.
 pub(super) fn is_caught_up(cell: &Cell) -> bool {
     match cell {
@@ -159,41 +127,8 @@ pub(super) fn resync(reason: &str, cursor: String) -> Cell {
     message("RESYNC", Some(cursor), vec![("reason", Cell::text(reason))])
 }
 
-/// The record of an entry of the timeline that stands for no object.
-#[allow(clippy::too_many_arguments, reason = "they are the columns of the entry")]
-pub fn entry_record(
-    types: &Types,
-    conversation: &Arc<Klass>,
-    kind: &str,
-    id: ObjectId,
-    at: Cell,
-    of: ObjectId,
-    from: Json,
-    to: Json,
-) -> Record {
-    let (name, value): (_, fn(&Types, Json) -> Cell) = match kind {
-        "conversation.status" => ("ConversationStatusChange", |types, stored| {
-            let ty = types
-                .object("ConversationStatusChange")
-                .and_then(|it| it.fields.get("to"))
-                .map_or("", |f| f.ty.name());
-            stored.as_str().map_or(Cell::NULL, |stored| legal(types, ty, stored))
-        }),
-        "conversation.assignment" => ("ConversationAssignmentChange", |_, json| Cell::Leaf(json)),
-        _ => ("ConversationCreated", |_, _| Cell::NULL),
-    };
-    let fields = vec![
-        ("id", Cell::text(id.to_text("entry"))),
-        ("at", at),
-        ("conversation", Cell::Object(conversation.clone(), of)),
-        ("from", value(types, from)),
-        ("to", value(types, to)),
-    ];
-    Record::Made(name.into(), fields)
-}
-
 /// The legal name of a stored value of an enum; of another type, the value itself.
-fn legal(types: &Types, ty: &str, stored: &str) -> Cell {
+pub(super) fn legal(types: &Types, ty: &str, stored: &str) -> Cell {
     match types.enumeration(ty) {
         Some(it) => it
             .values
@@ -201,6 +136,19 @@ fn legal(types: &Types, ty: &str, stored: &str) -> Cell {
             .find(|(_, value)| matches!(&value.means, EnumMeaning::Stored(s) if s == stored))
             .map_or(Cell::NULL, |(name, _)| Cell::text(name)),
         None => Cell::text(stored),
+    }
+}
+
+/// An instant as the store answers it, as responses write it.
+pub(super) fn stored_instant(stored: &Json) -> Cell {
+    match stored {
+        Json::String(text) => instant(text),
+        Json::Number(micros) => {
+            let mut out = Vec::new();
+            let done = micros.as_i64().and_then(|micros| leaf::micros(&mut out, micros));
+            done.map_or(Cell::NULL, |()| Cell::text(String::from_utf8_lossy(&out)))
+        }
+        _ => Cell::NULL,
     }
 }
 

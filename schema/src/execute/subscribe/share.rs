@@ -25,7 +25,7 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::Session;
+use super::session::Session;
 use crate::error::Error;
 use crate::execute::gateway::refused;
 use crate::execute::{Gateway, Message, Request, Stats};
@@ -36,7 +36,7 @@ const RING: Bounds = Bounds {
     bytes: 256 * 1024,
 };
 /// For how long an execution goes on that no one follows: who lost a connection comes back.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// All of an actor on which an answer may depend, in subscriptions that are shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +85,7 @@ pub struct Shared {
 #[derive(Debug, Default)]
 pub struct Shares {
     all: Mutex<HashMap<Key, Arc<Shared>>>,
+    states: Mutex<HashMap<Key, Arc<Cast<Message>>>>,
     runs: AtomicUsize,
     /// Tests show that without the permission class in the key they fail.
     #[cfg(test)]
@@ -99,10 +100,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shares {
     /// How many executions are shared now.
     pub fn count(&self) -> usize {
-        lock(&self.all).len()
+        lock(&self.all).len() + lock(&self.states).len()
     }
 
-    /// How many batches shared executions have turned into messages so far.
+    /// How many batches shared executions have turned into messages so far, and states were told.
     pub fn runs(&self) -> usize {
         self.runs.load(Ordering::Relaxed)
     }
@@ -159,6 +160,51 @@ impl Shares {
         drop(all);
         tokio::spawn(keep(session.gateway.shares.clone(), key, shared.clone(), session));
         (shared, seat)
+    }
+}
+
+impl Shares {
+    /// A seat at a state that is under way.
+    pub(super) fn known_state(&self, key: &Key) -> Option<Seat<Message>> {
+        lock(&self.states).get(key).map(Cast::sit)
+    }
+
+    /// Starts a state, unless somebody else just did.
+    pub(super) fn start_state<F>(&self, key: Key, keep: impl FnOnce(Arc<Cast<Message>>) -> F) -> Seat<Message>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut states = lock(&self.states);
+        if let Some(cast) = states.get(&key) {
+            return cast.sit();
+        }
+        let cast = Cast::newest();
+        let seat = cast.sit();
+        states.insert(key, cast.clone());
+        drop(states);
+        tokio::spawn(keep(cast));
+        seat
+    }
+
+    /// A state has ended.
+    pub(super) fn end_state(&self, key: &Key) {
+        lock(&self.states).remove(key);
+    }
+
+    /// Ends a state at which no one sits; whether that was so.
+    pub(super) fn end_unused_state(&self, key: &Key, cast: &Cast<Message>) -> bool {
+        let mut states = lock(&self.states);
+        // Under the lock under which seats are given, so no one sits down at what ends.
+        let unused = cast.seats() == 0;
+        if unused {
+            states.remove(key);
+        }
+        unused
+    }
+
+    /// A state was told.
+    pub(super) fn ran(&self) {
+        self.runs.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod klasses;
 mod mutations;
+mod related;
 mod sharing;
+mod states;
 mod subscriptions;
 
 use std::sync::Arc;
@@ -233,6 +235,11 @@ impl Messages {
                 return message;
             }
         }
+    }
+
+    /// The next one, if there is one within a while.
+    pub(super) async fn soon(&mut self) -> Option<Json> {
+        tokio::time::timeout(Duration::from_millis(300), self.next()).await.ok()
     }
 
     /// Nothing more comes within this time.

@@ -344,3 +344,61 @@ async fn what_cannot_be_followed_is_refused_before_it_starts() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conversation_takes_its_entries_to_another_customer() {
+    each(async |world| {
+        let (ann, bob) = (world.customer("Ann").await, world.customer("Bob").await);
+        let done = async |query: &str, variables: Json| {
+            let done = world.write(query, variables).await;
+            assert_eq!(done["errors"], json!([]), "{query}");
+            done
+        };
+        let begin = "mutation($c: ID!) { createConversation(input: {name: \"Hello\", customer: {connect: {id: $c}}}) { conversation { id } errors { code message } } }";
+        let id = done(begin, json!({"c": ann})).await["conversation"]["id"].clone();
+        done("mutation($id: ID!) { updateConversation(id: $id, set: {status: SNOOZED}) { errors { code message } } }", json!({"id": id})).await;
+        let say = "mutation($c: ID!) { createMessage(input: {body: \"Hi\", channel: EMAIL, direction: IN, conversation: {connect: {id: $c}}}) { errors { code message } } }";
+        done(say, json!({"c": id})).await;
+        let timeline = "subscription($c: ID!) { timeline(customer: $c) { change id kind reason entry { __typename ... on ConversationStatusChange { id to conversation { id } } } } }";
+        let page = "query($c: ID!) { customer(id: $c) { timeline { nodes { __typename ... on ConversationStatusChange { id } ... on ConversationCreated { id } ... on Message { id } } } } }";
+        let ids = async |customer: &str| {
+            let page = world.data(page, json!({"c": customer})).await;
+            let nodes = page["customer"]["timeline"]["nodes"].as_array().cloned().unwrap_or_default();
+            let mut ids: Vec<String> = nodes.iter().filter_map(|it| it["id"].as_str().map(str::to_owned)).collect();
+            ids.sort();
+            ids
+        };
+        let before = ids(&ann).await;
+        assert_eq!(before.len(), 3);
+        let (mut at_ann, mut at_bob) = (world.listen(timeline, json!({"c": ann})).await, world.listen(timeline, json!({"c": bob})).await);
+        for messages in [&mut at_ann, &mut at_bob] {
+            assert_eq!(messages.next().await["change"], "CAUGHT_UP");
+        }
+        let hand_over = "mutation($id: ID!, $c: ID!) { updateConversation(id: $id, set: {customer: {connect: {id: $c}}}) { errors { code message } } }";
+        done(hand_over, json!({"id": id, "c": bob})).await;
+        for (messages, change) in [(&mut at_ann, "REMOVED"), (&mut at_bob, "ADDED")] {
+            let mut told = Vec::new();
+            while told.len() < before.len() {
+                let message = messages.next().await;
+                assert_eq!(message["change"], change, "{message}");
+                if message["kind"] == "CONVERSATION_STATUS" {
+                    assert_eq!((&message["entry"]["to"], &message["entry"]["conversation"]["id"]), (&json!("SNOOZED"), &id));
+                }
+                told.push(message["id"].as_str().unwrap_or_default().to_owned());
+            }
+            told.sort();
+            assert_eq!(told, before, "{change}");
+            messages.quiet().await;
+        }
+        assert_eq!((ids(&ann).await, ids(&bob).await), (vec![], before));
+        // To nobody: what it had is gone, and that is said.
+        done("mutation($id: ID!) { updateConversation(id: $id, set: {customer: {disconnect: true}}) { errors { code message } } }", json!({"id": id})).await;
+        let mut told = Vec::new();
+        while let Some(message) = at_bob.soon().await {
+            told.push(message["change"].as_str().unwrap_or_default().to_owned());
+        }
+        told.sort();
+        assert_eq!(told, ["REMOVED", "RESYNC"]);
+    })
+    .await;
+}
