@@ -72,6 +72,17 @@ impl Gateway {
         .await;
     }
 
+    /// Kills it, and starts it in such a way that it dies at a place in a write, the `time`-th time that it comes there; waits until it
+    /// has. (Debug builds alone have such places.)
+    pub async fn die_at(&mut self, place: &str, time: u64) {
+        self.kill();
+        let mut command = self.command();
+        command.args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)]);
+        command.env("KLIO_TEST_FAILPOINT", format!("{place}:{time}"));
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("klio runs");
+        crate::until("it has come to that place", async || child.try_wait().ok().flatten()).await;
+    }
+
     /// Kills it at once (SIGKILL).
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

@@ -254,6 +254,9 @@ pub fn judge(what: &str, verdict: &Verdict) {
     assert!(verdict.holds(false), "{what}: {verdict}");
 }
 
+/// Places in a write at which a gateway may die: before the commit, and between the commit and its hint.
+const PLACES: [&str; 2] = ["write.appended", "write.committed"];
+
 async fn the_gateway_is_killed(backend: Backend, seed: u64) {
     let folder = tempfile::tempdir().expect("a folder");
     let Some(database) = new_database(backend, &folder).await else {
@@ -281,6 +284,38 @@ async fn the_gateway_is_killed_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gateway_is_killed_postgres() {
     the_gateway_is_killed(Backend::Postgres, 2).await;
+}
+
+async fn the_gateway_dies_in_the_midst_of_a_write(backend: Backend, seed: u64) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(database) = new_database(backend, &folder).await else {
+        return;
+    };
+    let mut gateway = Gateway::start(&database, &SETS).await;
+    let load = Load::start(&gateway, &gateway.url.clone()).await;
+    let mut dice = Dice(seed);
+    for _ in 0..2 {
+        for place in PLACES {
+            load.more(20).await;
+            gateway.die_at(place, dice.throw(1, 40)).await;
+            gateway.run().await;
+        }
+    }
+    load.more(20).await;
+    judge(
+        "the gateway dies before a commit, and between a commit and its hint",
+        &load.verdict().await,
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_dies_in_the_midst_of_a_write_sqlite() {
+    the_gateway_dies_in_the_midst_of_a_write(Backend::Sqlite, 8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_dies_in_the_midst_of_a_write_postgres() {
+    the_gateway_dies_in_the_midst_of_a_write(Backend::Postgres, 9).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -391,7 +426,7 @@ async fn soak() {
     while Instant::now() < end {
         load.more(50).await;
         dice.wait(0, 400).await;
-        let fault = match dice.throw(0, 7) {
+        let fault = match dice.throw(0, 9) {
             0 => {
                 one.kill();
                 dice.wait(0, 200).await;
@@ -422,6 +457,16 @@ async fn soak() {
                 "Redis killed"
             }
             5 => {
+                one.die_at(PLACES[0], dice.throw(1, 40)).await;
+                one.run().await;
+                "the writers' gateway dead before a commit"
+            }
+            6 => {
+                one.die_at(PLACES[1], dice.throw(1, 40)).await;
+                one.run().await;
+                "the writers' gateway dead between a commit and its hint"
+            }
+            7 => {
                 redis.pause();
                 load.more(10).await;
                 redis.go_on();

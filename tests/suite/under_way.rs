@@ -68,7 +68,9 @@ const CREATE: &str = "mutation { createCustomer(input: {name: \"Late\"}) { custo
 const COUNT: &str = "{ customers(first: 1) { totalCount } }";
 
 async fn a_write_under_way_ends_before_the_gateway_does(backend: Backend) {
-    let Some(product) = Product::start_with(backend, &["http.drain_timeout=20s"]).await else {
+    // The lock is held for longer than a statement usually may take.
+    let sets = ["http.drain_timeout=20s", "database.statement_timeout=30s"];
+    let Some(product) = Product::start_with(backend, &sets).await else {
         return;
     };
     let other = other(&product).await;
