@@ -279,12 +279,14 @@ impl Session {
         Ok(out)
     }
 
-    /// What is told of an object that was in view or not, and is or is not. What no image says is kept for the next time.
+    /// What is told of an object that was in view or not, and is or is not. What no image says is kept for the next time, if it is told:
+    /// the present may be ahead of the event at hand, and what was passed over here is to be told by the event that made it so.
     fn change(&mut self, id: ObjectId, was: Judgement, now: bool, unsure: bool) -> Option<Change> {
-        if unsure || self.memory.recall(id).is_some() {
+        let change = decide(was, now);
+        if change.is_some() && (unsure || self.memory.recall(id).is_some()) {
             self.memory.note(id, now);
         }
-        decide(was, now)
+        change
     }
 
     /// Asks the store which of the objects match whose images do not say it: one statement for all.

@@ -1,13 +1,11 @@
-//! What the log no longer has is said: a database that was restored, and events that are no longer kept. The one word for it is
-//! `RESYNC`, with the reason; then it goes on.
+//! Events are not kept for ever: a cursor below those that are kept gets `RESYNC` with the reason, and goes on from there; one that had
+//! heard all misses nothing.
 
 use std::time::Duration;
 
 use chrono::Utc;
 use futures_util::StreamExt;
 use klio_client::{Client, Subscription};
-use klio_tests::load::{SETS, retry};
-use klio_tests::processes::{Gateway, Postgres};
 use klio_tests::{Product, on_each_database};
 use serde_json::{Value as Json, json};
 
@@ -39,47 +37,6 @@ async fn create(client: &Client, name: &str) -> String {
     let payload = &data["createCustomer"];
     assert_eq!(payload["errors"], json!([]), "{payload}");
     payload["cursor"].as_str().expect("a cursor").to_owned()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_backup_is_restored() {
-    let Some(postgres) = Postgres::start().await else { return };
-    let mut gateway = Gateway::start(&postgres.url("postgres"), &SETS).await;
-    gateway.say(&["org", "create", "acme"]);
-    let token = gateway.say(&["token", "create", "--org", "acme", "--role", "admin"]);
-    let client = Client::new(&gateway.url, &token).with_retry(retry());
-    let mut open = client.subscribe(LIVE, json!({}));
-    assert_eq!(next(&mut open).await["change"], "CAUGHT_UP");
-    let kept = create(&client, "kept").await;
-    assert_eq!(change(&mut open).await["customer"]["name"], "kept");
-    postgres.back_up().await;
-    let lost = create(&client, "lost").await;
-    assert_eq!(change(&mut open).await["customer"]["name"], "lost");
-
-    gateway.kill();
-    postgres.kill().await;
-    postgres.restore().await;
-    gateway.run().await;
-    // Who held on is told, though the log may by now be as long as it was; and so is whoever comes with a cursor of before, even one
-    // of what the backup has.
-    create(&client, "new").await;
-    let message = change(&mut open).await;
-    assert_eq!(message["change"], "RESYNC", "{message}");
-    assert!(message["reason"].as_str().is_some_and(|why| why.contains("restored")), "{message}");
-    for cursor in [kept, lost] {
-        let mut late = client.subscribe_after(LIVE, json!({}), Some(cursor));
-        let message = next(&mut late).await;
-        assert_eq!(message["change"], "RESYNC", "{message}");
-        create(&client, "later").await;
-        loop {
-            if change(&mut late).await["customer"]["name"] == "later" {
-                break;
-            }
-        }
-    }
-    let data = client.query("{ customers { nodes { name } } }", json!({})).await.expect("a page");
-    let names = data["customers"]["nodes"].to_string();
-    assert!(names.contains("kept") && !names.contains("lost"), "{names}");
 }
 
 async fn a_cursor_below_what_is_kept_is_told_so(mut product: Product) {
