@@ -207,7 +207,7 @@ pub async fn start_with(config: Config, store: Store) -> Result<Running, StartEr
     let checking = tokio::spawn(app.auth.clone().run(bus.heard(), app.drain.clone()));
     let cleaning = tokio::spawn(clean(app.clone()));
     let serving = tokio::spawn({
-        let (door, app) = (router::Door::new(app.clone()), app.clone());
+        let (door, app) = (Arc::new(router::Door::new(app.clone())), app.clone());
         async move {
             server::serve(listener, door, app.clone()).await;
             app.listeners.stop().await;
