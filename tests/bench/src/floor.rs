@@ -34,6 +34,9 @@ pub async fn serve(database: &str, listen: SocketAddr) -> anyhow::Result<()> {
     let mut router = Router::new();
     match database.strip_prefix("sqlite:") {
         Some(path) => {
+            // SAFETY: nothing of SQLite runs in this process yet, and the setting takes one `int`. As in the gateway: no count is
+            // kept of the memory in use, for which all threads would take one lock.
+            unsafe { rusqlite::ffi::sqlite3_config(rusqlite::ffi::SQLITE_CONFIG_MEMSTATUS, 0 as std::ffi::c_int) };
             let store = Arc::new(Sqlite::open(Path::new(path))?);
             for (index, query) in QUERIES.iter().enumerate() {
                 let answer = move |State(store): State<Arc<Sqlite>>, body: Bytes| async move { told(store.answer(index, &body).await) };
@@ -149,10 +152,14 @@ impl Sqlite {
                 Ok(connection) => connection,
                 Err(error) => return eprintln!("{error:#}"),
             };
+            let events = match writes::Events::of(&connection) {
+                Ok(events) => events,
+                Err(error) => return eprintln!("{error:#}"),
+            };
             while let Ok(first) = jobs.recv() {
                 // What waits is committed together, as the gateway does: a commit is a flush to the disk.
                 let all: Vec<Job> = std::iter::once(first).chain(jobs.try_iter().take(99)).collect();
-                let done = writes::sqlite(&connection, all.iter().map(|job| job.values.as_slice()));
+                let done = writes::sqlite(&connection, &events, all.iter().map(|job| job.values.as_slice()));
                 match done {
                     Ok(texts) => {
                         for (job, text) in all.into_iter().zip(texts) {
@@ -204,6 +211,8 @@ pub fn connect(path: &Path) -> anyhow::Result<rusqlite::Connection> {
         Ok(context.get::<Option<String>>(0)?.map(|text| text.to_lowercase()))
     })?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    // As the gateway: otherwise statements are made anew for each value that is bound.
+    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.execute_batch(
         "pragma temp_store = memory; pragma cache_size = -16384; pragma mmap_size = 268435456; pragma synchronous = full; pragma foreign_keys = on",
