@@ -213,7 +213,7 @@ pub async fn start_with(config: Config, store: Store) -> Result<Running, StartEr
     let cleaning = tokio::spawn(clean(app.clone()));
     let witnessing = tokio::spawn(witness(app.clone()));
     let serving = tokio::spawn({
-        let (door, app) = (router::Door::new(app.clone()), app.clone());
+        let (door, app) = (Arc::new(router::Door::new(app.clone())), app.clone());
         async move {
             server::serve(listener, door, app.clone()).await;
             app.listeners.stop().await;

@@ -4,12 +4,16 @@
 //! (stderr is no terminal), lines are gathered and written together, within [`LATE`]; a warning or an error is written at once, with
 //! all that stand before it. What was gathered is written when the process ends, unless it is killed.
 
+use std::fmt::Debug;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tracing::field::Field;
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{self, FormatFields, Writer};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{Log, LogFormat};
@@ -47,10 +51,20 @@ pub fn start(config: &Log) -> Logs {
     };
     let logs = logs.with_writer(lines.clone());
     let _ = match config.format {
-        LogFormat::Human => logs.with_target(false).with_ansi(false).compact().try_init(),
+        LogFormat::Human => logs.with_target(false).with_ansi(false).compact().fmt_fields(plain()).try_init(),
         LogFormat::Json => logs.json().flatten_event(true).try_init(),
     };
     Logs(Some(lines))
+}
+
+/// A line's message and fields as they look by default. By default each piece of each field asks whether it is to be coloured, which
+/// takes as long as the rest of the line.
+fn plain() -> impl for<'w> FormatFields<'w> + Send + Sync + 'static {
+    let field = |out: &mut Writer<'_>, field: &Field, value: &dyn Debug| match field.name() {
+        "message" => write!(out, "{value:?}"),
+        name => write!(out, "{name}={value:?}"),
+    };
+    format::debug_fn(field).delimited(" ")
 }
 
 impl Drop for Logs {

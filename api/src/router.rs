@@ -10,6 +10,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{And, NotForContentType, Predicate, SizeAbove};
@@ -24,7 +25,6 @@ use crate::http::{explorer, graphql, health, poll, reserved, schema, streams, tr
 type Compression = CompressionLayer<And<And<And<SizeAbove, NotForContentType>, NotForContentType>, NotForContentType>>;
 
 /// The way in for every request: a log line around all, then the routes.
-#[derive(Clone)]
 pub struct Door {
     app: Arc<App>,
     router: Router,
@@ -47,32 +47,27 @@ impl Door {
     }
 
     /// Answers a request.
-    pub async fn answer<B>(self, request: axum::http::Request<B>) -> Result<Response, Infallible>
+    pub async fn answer<B>(self: Arc<Self>, request: axum::http::Request<B>) -> Result<Response, Infallible>
     where
         B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
     {
-        let app = self.app.clone();
-        Ok(trace::trace(&app, request.map(Body::new), |request| self.routed(request)).await)
+        Ok(trace::trace(&self.app, request.map(Body::new), |request| self.routed(request)).await)
     }
 
-    async fn routed(self, request: Request) -> Response {
+    /// Boxed: whatever holds this is moved a few times on its way, which costs as much as it is large.
+    fn routed(&self, request: Request) -> BoxFuture<'static, Response> {
         // Nearly all requests go here, so they go past what is made anew in the router for each of them.
         if self.straight && request.uri().path() == "/graphql" {
-            let app = self.app;
+            let app = self.app.clone();
+            let packed = |_: &&Compression| request.headers().contains_key(header::ACCEPT_ENCODING);
+            let Some(compression) = self.compression.as_ref().filter(packed) else {
+                return graphql::handle(State(app), request).boxed();
+            };
             let answer = move |request| graphql::handle(State(app.clone()), request).boxed();
-            let Some(compression) = self.compression else {
-                return answer(request).await;
-            };
-            let graphql = service_fn(move |request| answer(request).map(Ok::<_, Infallible>));
-            return match compression.layer(graphql).oneshot(request).await {
-                Ok(response) => response.map(Body::new),
-                Err(never) => match never {},
-            };
+            let graphql = compression.layer(service_fn(move |request| answer(request).map(Ok::<_, Infallible>)));
+            return graphql.oneshot(request).map(|Ok(response)| response.map(Body::new)).boxed();
         }
-        match self.router.oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
+        self.router.clone().oneshot(request).map(|Ok(response)| response).boxed()
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Sleep;
@@ -21,7 +21,7 @@ use crate::router::Door;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves until `app.drain`; then waits for what is under way, `http.drain_timeout` at most, and cuts the rest.
-pub async fn serve(listener: TcpListener, door: Door, app: Arc<App>) {
+pub async fn serve(listener: TcpListener, door: Arc<Door>, app: Arc<App>) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     let wait = app.config.http.read_timeout;
     builder.http1().timer(TokioTimer::new()).header_read_timeout(wait);
@@ -68,7 +68,7 @@ pub async fn serve(listener: TcpListener, door: Door, app: Arc<App>) {
 
 async fn connection(
     stream: TcpStream,
-    door: Door,
+    door: Arc<Door>,
     builder: Arc<auto::Builder<TokioExecutor>>,
     (wait, patience): (Duration, Duration),
     drain: CancellationToken,
@@ -85,7 +85,7 @@ async fn connection(
         patience,
         stuck: None,
     };
-    let service = TowerToHyperService::new(tower::service_fn(move |request| door.clone().answer(request)));
+    let service = service_fn(move |request| door.clone().answer(request));
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let mut draining = false;

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use futures_util::FutureExt;
 use klio_entities::klass::Actor;
@@ -63,11 +63,11 @@ impl Told {
 }
 
 /// Tells of a request that was dropped before its end: the client went away.
-struct Pending {
-    line: Option<(Instant, String, axum::http::Method, String)>,
+struct Pending<'a> {
+    line: Option<(Instant, &'a str, &'a Method, &'a str)>,
 }
 
-impl Drop for Pending {
+impl Drop for Pending<'_> {
     fn drop(&mut self) {
         if let Some((began, id, method, path)) = self.line.take() {
             tracing::info!(target: "klio::request", %id, %method, path, status = 499, ms = milliseconds(began.elapsed()), "client went away");
@@ -84,10 +84,10 @@ pub async fn trace<F: Future<Output = Response>>(app: &App, mut request: Request
     if let Some(authorization) = request.headers_mut().get_mut(header::AUTHORIZATION) {
         authorization.set_sensitive(true);
     }
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let path = uri.path();
     let mut pending = Pending {
-        line: Some((began, id.clone(), method.clone(), path.clone())),
+        line: Some((began, &id, &method, path)),
     };
     // A fault of ours ends one request, not the connection with all its others.
     let mut response = match AssertUnwindSafe(run(request)).catch_unwind().await {
@@ -101,9 +101,9 @@ pub async fn trace<F: Future<Output = Response>>(app: &App, mut request: Request
     pending.line = None;
     let took = began.elapsed();
     let status = response.status();
-    app.metrics.request(&path, &method, status, took);
+    app.metrics.request(path, &method, status, took);
     let told = response.extensions_mut().remove::<Told>().unwrap_or_default();
-    let actor = told.actor.map(|id| id.to_string());
+    let actor = told.actor.map(tracing::field::display);
     // The id holds only visible ASCII (it was checked or made here).
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);

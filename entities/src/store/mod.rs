@@ -87,6 +87,7 @@ impl Store {
                     read::Readers::Postgres(Box::new(driver::postgres::Readers::new(config)?)),
                 ),
                 Dialect::Sqlite => {
+                    driver::sqlite_settings::prepare();
                     // The writer's connection comes first: it makes the file and sets WAL, which the others then find.
                     let deadline = tx::Deadline::none();
                     let writer = driver::pool::sqlite(config, 1, Some(deadline.clone())).await?;

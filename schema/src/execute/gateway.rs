@@ -127,13 +127,17 @@ impl Gateway {
                 return answer;
             }
             let (kind, version) = (prepared.plan.kind, prepared.schema.registry.version);
-            let (answer, refused) = self.run(actor, &request, prepared, stats.clone()).await;
+            let (answer, refused) = self.run(actor, &request, prepared, stats).await;
             if refused && kind == OperationType::Query {
                 // The database refused a statement: another node may have changed the klasses since this one looked.
                 self.catalog.changed(actor.org);
                 if let Ok(again) = self.prepare(actor, &request).await
                     && again.schema.registry.version != version
                 {
+                    let stats = Stats {
+                        codes: Vec::new(),
+                        ..answer.stats
+                    };
                     return self.run(actor, &request, again, stats).await.0;
                 }
             }

@@ -44,8 +44,8 @@ pub async fn first_time(gateway: SocketAddr, pid: u32, token: &str, id: &str) ->
             took.push(began.elapsed());
             ensure!(status == 200, "answer {status}: {}", String::from_utf8_lossy(body));
             match (known, n) {
-                (false, 0) => before = process::memory(pid),
-                (false, n) if n + 1 == DOCUMENTS / 2 => half = process::memory(pid),
+                (false, 0) => before = process::memory(pid).own,
+                (false, n) if n + 1 == DOCUMENTS / 2 => half = process::memory(pid).own,
                 _ => {}
             }
         }
@@ -66,7 +66,7 @@ pub async fn first_time(gateway: SocketAddr, pid: u32, token: &str, id: &str) ->
         ms(known99),
         before / 1_000_000,
         half / 1_000_000,
-        process::memory(pid) / 1_000_000
+        process::memory(pid).own / 1_000_000
     );
     Ok(())
 }

@@ -34,6 +34,9 @@ pub async fn serve(database: &str, listen: SocketAddr) -> anyhow::Result<()> {
     let mut router = Router::new();
     match database.strip_prefix("sqlite:") {
         Some(path) => {
+            // SAFETY: nothing of SQLite runs in this process yet, and the setting takes one `int`. As in the gateway: no count is
+            // kept of the memory in use, for which all threads would take one lock.
+            unsafe { rusqlite::ffi::sqlite3_config(rusqlite::ffi::SQLITE_CONFIG_MEMSTATUS, 0 as std::ffi::c_int) };
             let store = Arc::new(Sqlite::open(Path::new(path))?);
             for (index, query) in QUERIES.iter().enumerate() {
                 let answer = move |State(store): State<Arc<Sqlite>>, body: Bytes| async move { told(store.answer(index, &body).await) };
@@ -204,6 +207,8 @@ pub fn connect(path: &Path) -> anyhow::Result<rusqlite::Connection> {
         Ok(context.get::<Option<String>>(0)?.map(|text| text.to_lowercase()))
     })?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    // As the gateway: otherwise statements are made anew for each value that is bound.
+    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.execute_batch(
         "pragma temp_store = memory; pragma cache_size = -16384; pragma mmap_size = 268435456; pragma synchronous = full; pragma foreign_keys = on",

@@ -11,6 +11,7 @@ mod data;
 mod documents;
 mod drive;
 mod floor;
+mod grow;
 mod http;
 mod process;
 mod queries;

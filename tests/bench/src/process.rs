@@ -27,10 +27,24 @@ fn ticks_of(pid: u32) -> Option<(u32, u64)> {
     Some((fields.get(1)?.parse().ok()?, number(11)? + number(12)?))
 }
 
-/// Resident memory in bytes.
-pub fn memory(pid: u32) -> u64 {
+/// Memory in bytes: what a process holds for itself, and with it the pages of files (of its program, of a database's) that are mapped.
+/// A page of a file is the system's and counted once for each mapping, so with several connections to one file more than once.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    pub own: u64,
+    pub resident: u64,
+}
+
+/// The memory of a process.
+pub fn memory(pid: u32) -> Memory {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or_default() * 1024
+    let bytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        kib.unwrap_or_default() * 1024
+    };
+    Memory {
+        own: bytes("RssAnon:"),
+        resident: bytes("VmRSS:"),
+    }
 }

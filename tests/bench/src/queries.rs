@@ -10,6 +10,8 @@ use crate::chance::Chance;
 pub struct Ids {
     /// Customers, those with the most conversations and orders first.
     pub customers: Vec<Uuid>,
+    /// How many of the first of them are busy.
+    pub busy: usize,
     /// Conversations.
     pub conversations: Vec<Uuid>,
 }
@@ -51,7 +53,7 @@ fn customer(ids: &Ids, chance: &mut Chance) -> (Json, Vec<Json>) {
 }
 
 fn busy_customer(ids: &Ids, chance: &mut Chance) -> (Json, Vec<Json>) {
-    let id = ids.customers[chance.below(ids.customers.len() / 100)];
+    let id = ids.customers[chance.below(ids.busy)];
     (json!({"id": typeid("customer", id)}), vec![json!(id)])
 }
 

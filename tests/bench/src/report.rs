@@ -35,8 +35,10 @@ pub struct Line {
     /// Bytes of an answer.
     pub bytes: u64,
     pub floor_bytes: u64,
-    /// The gateway's resident memory after the load, in bytes.
+    /// The gateway's memory after the load, in bytes: its own, and all that is resident.
     pub memory: u64,
+    #[serde(default)]
+    pub resident: u64,
     #[serde(skip)]
     pub gateway_cpu: Duration,
     #[serde(skip)]
@@ -73,15 +75,15 @@ impl Line {
 
     pub fn heading() {
         println!(
-            "{:<3} {:>9} {:>9} {:>6} {:>5}  {:>8} {:>8} {:>8} {:>8}  {:>7} {:>7} {:>7}  {:>7} {:>5}  what",
-            "", "gateway/s", "floor/s", "ratio", "bar", "p50 ms", "floor", "p99 ms", "floor", "cpu µs", "+db", "floor", "bytes", "MB"
+            "{:<3} {:>9} {:>9} {:>6} {:>5}  {:>8} {:>8} {:>8} {:>8}  {:>7} {:>7} {:>7}  {:>7} {:>5} {:>5}  what",
+            "", "gateway/s", "floor/s", "ratio", "bar", "p50 ms", "floor", "p99 ms", "floor", "cpu µs", "+db", "floor", "bytes", "MB", "rss"
         );
     }
 
     pub fn print(&self) {
         let ms = |micros: u32| f64::from(micros) / 1000.0;
         println!(
-            "{:<3} {:>9.0} {:>9.0} {:>5.0}% {:>4.0}%{} {:>8.2} {:>8.2} {:>8.2} {:>8.2}{} {:>7.0} {:>7.0} {:>7.0}  {:>7} {:>5}  {}",
+            "{:<3} {:>9.0} {:>9.0} {:>5.0}% {:>4.0}%{} {:>8.2} {:>8.2} {:>8.2} {:>8.2}{} {:>7.0} {:>7.0} {:>7.0}  {:>7} {:>5} {:>5}  {}",
             self.query,
             self.gateway,
             self.floor,
@@ -98,6 +100,7 @@ impl Line {
             self.floor_micros,
             self.bytes,
             self.memory / 1_000_000,
+            self.resident / 1_000_000,
             self.what
         );
     }

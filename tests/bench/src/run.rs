@@ -18,7 +18,7 @@ use crate::http::{Connection, post};
 use crate::process;
 use crate::queries::{Ids, QUERIES, Query, typeid};
 use crate::report::{Line, Results, same};
-use crate::{data, documents, floor};
+use crate::{data, documents, floor, grow};
 
 /// Changes when the data set does: a database of another version is made anew.
 const VERSION: u32 = 1;
@@ -60,9 +60,15 @@ pub struct Run {
     /// So many orgs more, each with the two klasses of the data set: growth by orgs.
     #[arg(long, default_value_t = 0)]
     orgs: usize,
+    /// So many customers on Postgres, each of the data set's again and again: growth by customers.
+    #[arg(long, default_value_t = 0)]
+    customers: usize,
     /// Measure what 10,000 documents cost that were never asked before, too.
     #[arg(long)]
     documents: bool,
+    /// A setting of PostgreSQL's for the gateway's sessions alone (plan_cache_mode=force_custom_plan): to find out what it brings.
+    #[arg(long, value_name = "NAME=VALUE")]
+    session: Option<String>,
 }
 
 /// A program that ends with us.
@@ -93,9 +99,13 @@ impl Run {
     }
 
     fn klio(&self, database: &str, arguments: &[&str]) -> Command {
+        let options = match &self.session {
+            Some(setting) if database.starts_with("postgres") => format!("?options=-c%20{}", setting.replace('=', "%3D")),
+            _ => String::new(),
+        };
         let mut command = Command::new(&self.klio);
         command
-            .args(["--set", &format!("database.url={database}")])
+            .args(["--set", &format!("database.url={database}{options}")])
             .args(arguments)
             .stdin(Stdio::null());
         command
@@ -232,6 +242,9 @@ impl Run {
 
     async fn measure(&self, name: &str, database: &str, results: &mut Results) -> anyhow::Result<()> {
         self.grow(database)?;
+        if self.customers > 0 && database.starts_with("postgres") {
+            grow::customers(database, self.customers).await?;
+        }
         let ids = ids(database).await?;
         let token = self.tell(database, &["token", "create", "--org", "bench", "--role", "agent"])?;
         let (gateway_at, floor_at) = (free()?, free()?);
@@ -266,9 +279,10 @@ impl Run {
         wait(floor_at, &post("/Q4", None, "[]")).await.context("the floor")?;
         let idle = process::memory(gateway.0.id());
         println!(
-            "\n{name}: start to first answer {} ms, {} MB idle",
+            "\n{name}: start to first answer {} ms, idle {} MB of its own, {} MB resident",
             start.as_millis(),
-            idle / 1_000_000
+            idle.own / 1_000_000,
+            idle.resident / 1_000_000
         );
         let at = At {
             gateway: (gateway_at, gateway.0.id()),
@@ -325,7 +339,8 @@ impl Run {
             }
             gateway.add(round);
         }
-        line.memory = process::memory(at.gateway.1);
+        let memory = process::memory(at.gateway.1);
+        (line.memory, line.resident) = (memory.own, memory.resident);
         line.finish(gateway, floor);
         Ok(line)
     }
@@ -394,7 +409,7 @@ pub async fn wait(address: SocketAddr, request: &[u8]) -> anyhow::Result<()> {
 async fn ids(database: &str) -> anyhow::Result<Ids> {
     let sql = |table: &str| format!("select id, external_id from {table}");
     let mut ids = Ids::default();
-    for (table, into) in [("customer", &mut ids.customers), ("conversation", &mut ids.conversations)] {
+    for table in ["customer", "conversation"] {
         let mut rows: Vec<(usize, Uuid)> = Vec::new();
         let number = |external: String| external.rsplit('-').next().and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
         match database.strip_prefix("sqlite:") {
@@ -415,7 +430,12 @@ async fn ids(database: &str) -> anyhow::Result<Ids> {
             }
         }
         rows.sort_unstable();
-        into.extend(rows.into_iter().map(|(_, id)| id));
+        if table == "customer" {
+            // Of copies there are as many busy ones, but they are others.
+            ids.busy = rows.partition_point(|(number, _)| *number < usize::MAX) / 100;
+        }
+        let of_table = if table == "customer" { &mut ids.customers } else { &mut ids.conversations };
+        of_table.extend(rows.into_iter().map(|(_, id)| id));
     }
     Ok(ids)
 }

@@ -6,3 +6,4 @@ mod postgres_tls;
 pub mod sqlite;
 pub mod sqlite_functions;
 mod sqlite_near;
+pub(crate) mod sqlite_settings;

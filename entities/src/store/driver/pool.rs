@@ -159,7 +159,7 @@ pub(crate) async fn sqlite(config: &StoreConfig, connections: u32, deadline: Opt
                         .await?
                         .set_progress_handler(20_000, move || !deadline.has_passed());
                 }
-                register_functions(connection).await
+                equip(connection).await
             })
         })
         .connect_with(options)
@@ -167,8 +167,8 @@ pub(crate) async fn sqlite(config: &StoreConfig, connections: u32, deadline: Opt
     Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
 }
 
-/// Gives a connection of sqlx the SQL functions that our statements (and indexes) use.
-async fn register_functions(connection: &mut sqlx::SqliteConnection) -> Result<(), sqlx::Error> {
+/// Gives a connection of sqlx the SQL functions that our statements (and indexes) use, and plans that stay.
+async fn equip(connection: &mut sqlx::SqliteConnection) -> Result<(), sqlx::Error> {
     let mut handle = connection.lock_handle().await?;
     let raw = handle.as_raw_handle().as_ptr();
     // SAFETY: `raw` is an open database handle for as long as `handle` lives, and `handle` holds sqlx's lock on it, so no
@@ -177,5 +177,7 @@ async fn register_functions(connection: &mut sqlx::SqliteConnection) -> Result<(
     // `libsqlite3-sys` of this build (`links = "sqlite3"` allows no second). The functions live on in the handle, which
     // owns them until sqlx closes it.
     let borrowed = unsafe { rusqlite::Connection::from_handle(raw) }.map_err(|e| sqlx::Error::Configuration(Box::new(e)))?;
-    super::sqlite_functions::register(&borrowed).map_err(|e| sqlx::Error::Configuration(Box::new(e)))
+    super::sqlite_settings::keep_plans(&borrowed)
+        .and_then(|()| super::sqlite_functions::register(&borrowed))
+        .map_err(|e| sqlx::Error::Configuration(Box::new(e)))
 }

@@ -63,9 +63,11 @@ impl Readers {
     pub fn new(config: &StoreConfig) -> Result<Self, StoreError> {
         let (mut postgres, tls) = postgres_tls::settings(&config.url)?;
         // Everyone speaks UTC: timestamps in JSON come out as `…+00:00`. No machine code for plans: a page is over before it
-        // would be made.
+        // would be made. Plans as the server finds them: after some runs a short read has one that serves all values (made anew each
+        // time, it would take thrice as long), while a search for what begins with a text goes on to get one for its own, without which
+        // it finds no index. A role's or database's own `plan_cache_mode` would break one or the other; see docs/performance.md.
         let options = format!(
-            "{} -c TimeZone=UTC -c jit=off -c default_transaction_read_only=on -c statement_timeout={}",
+            "{} -c TimeZone=UTC -c jit=off -c plan_cache_mode=auto -c default_transaction_read_only=on -c statement_timeout={}",
             postgres.get_options().unwrap_or_default(),
             config.statement_timeout.as_millis()
         );

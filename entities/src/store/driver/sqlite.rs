@@ -14,8 +14,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags};
 use tokio::sync::oneshot;
 
-use super::sqlite_functions;
 use super::sqlite_near::Near;
+use super::{sqlite_functions, sqlite_settings};
 use crate::store::StoreError;
 
 /// The readers of one database. Dropping it ends their threads.
@@ -196,6 +196,7 @@ pub(crate) fn open(path: &Path) -> rusqlite::Result<Connection> {
     connection.set_prepared_statement_cache_capacity(512);
     connection
         .execute_batch("pragma temp_store = memory; pragma cache_size = -16384; pragma mmap_size = 268435456; pragma query_only = on")?;
+    sqlite_settings::keep_plans(&connection)?;
     sqlite_functions::register(&connection)?;
     Ok(connection)
 }
