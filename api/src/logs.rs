@@ -13,8 +13,8 @@ use tracing::field::Field;
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
-use tracing_subscriber::fmt::format::{self, FormatFields, Writer};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{self, FormatFields, Writer};
 
 use crate::config::{Log, LogFormat};
 

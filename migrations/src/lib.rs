@@ -21,6 +21,7 @@ mod m0012_message;
 mod m0013_note;
 mod m0014_note_about;
 mod m0015_listener;
+mod m0016_conversation_status;
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::{MigrationTrait, async_trait, sea_orm};
@@ -48,6 +49,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0013_note::Step),
             Box::new(m0014_note_about::Step),
             Box::new(m0015_listener::Step),
+            Box::new(m0016_conversation_status::Step),
         ]
     }
 }

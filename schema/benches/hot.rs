@@ -35,7 +35,8 @@ const PAGE: &str = "query Page($id: ID!) { customer(id: $id) { id name email \
 /// Many rows.
 const ROWS: &str = "{ customers(first: 100) { nodes { id name email phone createdAt tags title conversationCountOpen } } }";
 /// Many values that a client gives.
-const VALUES: &str = "query Values($filter: CustomerFilter, $ids: [ID!]!) { customers(filter: $filter) { nodes { id } } nodes(ids: $ids) { id } }";
+const VALUES: &str =
+    "query Values($filter: CustomerFilter, $ids: [ID!]!) { customers(filter: $filter) { nodes { id } } nodes(ids: $ids) { id } }";
 
 /// A gateway with one org of a hundred customers, on SQLite.
 struct World {
@@ -93,7 +94,9 @@ impl World {
             .map(|source| source.value(&prepared.variables, Utc::now()).expect("an argument"))
             .collect();
         let statement = fetch.statement.get().expect("it was run before");
-        let text = self.run_time.block_on(self.gateway.store.read(self.actor.org, statement, &arguments));
+        let text = self
+            .run_time
+            .block_on(self.gateway.store.read(self.actor.org, statement, &arguments));
         (text.expect("an answer"), arguments)
     }
 }

@@ -152,10 +152,14 @@ impl Sqlite {
                 Ok(connection) => connection,
                 Err(error) => return eprintln!("{error:#}"),
             };
+            let events = match writes::Events::of(&connection) {
+                Ok(events) => events,
+                Err(error) => return eprintln!("{error:#}"),
+            };
             while let Ok(first) = jobs.recv() {
                 // What waits is committed together, as the gateway does: a commit is a flush to the disk.
                 let all: Vec<Job> = std::iter::once(first).chain(jobs.try_iter().take(99)).collect();
-                let done = writes::sqlite(&connection, all.iter().map(|job| job.values.as_slice()));
+                let done = writes::sqlite(&connection, &events, all.iter().map(|job| job.values.as_slice()));
                 match done {
                     Ok(texts) => {
                         for (job, text) in all.into_iter().zip(texts) {

@@ -76,7 +76,21 @@ impl Line {
     pub fn heading() {
         println!(
             "{:<3} {:>9} {:>9} {:>6} {:>5}  {:>8} {:>8} {:>8} {:>8}  {:>7} {:>7} {:>7}  {:>7} {:>5} {:>5}  what",
-            "", "gateway/s", "floor/s", "ratio", "bar", "p50 ms", "floor", "p99 ms", "floor", "cpu µs", "+db", "floor", "bytes", "MB", "rss"
+            "",
+            "gateway/s",
+            "floor/s",
+            "ratio",
+            "bar",
+            "p50 ms",
+            "floor",
+            "p99 ms",
+            "floor",
+            "cpu µs",
+            "+db",
+            "floor",
+            "bytes",
+            "MB",
+            "rss"
         );
     }
 

@@ -241,6 +241,8 @@ impl Run {
     }
 
     async fn measure(&self, name: &str, database: &str, results: &mut Results) -> anyhow::Result<()> {
+        // The data set may have been loaded by an earlier version.
+        self.tell(database, &["migrate"])?;
         self.grow(database)?;
         if self.customers > 0 && database.starts_with("postgres") {
             grow::customers(database, self.customers).await?;
@@ -434,7 +436,11 @@ async fn ids(database: &str) -> anyhow::Result<Ids> {
             // Of copies there are as many busy ones, but they are others.
             ids.busy = rows.partition_point(|(number, _)| *number < usize::MAX) / 100;
         }
-        let of_table = if table == "customer" { &mut ids.customers } else { &mut ids.conversations };
+        let of_table = if table == "customer" {
+            &mut ids.customers
+        } else {
+            &mut ids.conversations
+        };
         of_table.extend(rows.into_iter().map(|(_, id)| id));
     }
     Ok(ids)

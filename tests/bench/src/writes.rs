@@ -44,15 +44,47 @@ const POSTGRES_LOG: &str = ", h as (
     union all select h.org_id, h.stream, h.seq, gen_random_uuid(), 'customer', c.id, 'updated', 'token:bench', now(), '[\"lastActivityAt\"]'::jsonb, to_jsonb(c) from h, c
 )";
 
+/// What SQLite lacks: a row as JSON, as `to_jsonb` of Postgres answers it.
+fn image(connection: &Connection, table: &str) -> rusqlite::Result<String> {
+    let mut statement = connection.prepare_cached("select name, type from pragma_table_info(?1)")?;
+    let columns = statement.query_map([table], |row| {
+        let (name, kind): (String, String) = (row.get(0)?, row.get(1)?);
+        let value = if kind.eq_ignore_ascii_case("blob") {
+            format!("hex(\"{name}\")")
+        } else {
+            format!("\"{name}\"")
+        };
+        Ok(format!("'{name}', {value}"))
+    })?;
+    let columns = columns.collect::<rusqlite::Result<Vec<_>>>()?.join(", ");
+    Ok(format!("(select json_object({columns}) from {table} where id = ?6)"))
+}
+
+/// The statements that put events: of a conversation, a message and a customer.
+pub struct Events([String; 3]);
+
+impl Events {
+    pub fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        let put = |table| {
+            Ok::<_, rusqlite::Error>(format!(
+                "insert into event (org_id, stream, seq, id, klass, object_id, op, actor, at, changed, after)
+                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'token:bench', ?8, ?9, {})",
+                image(connection, table)?
+            ))
+        };
+        Ok(Self([put("conversation")?, put("message")?, put("customer")?]))
+    }
+}
+
 /// On SQLite: all messages that wait, in one transaction; the answer of each.
-pub fn sqlite<'a>(connection: &Connection, jobs: impl Iterator<Item = &'a [Value]>) -> anyhow::Result<Vec<String>> {
+pub fn sqlite<'a>(connection: &Connection, events: &Events, jobs: impl Iterator<Item = &'a [Value]>) -> anyhow::Result<Vec<String>> {
     connection.execute_batch("begin immediate")?;
-    let done: anyhow::Result<Vec<String>> = jobs.map(|values| one(connection, values)).collect();
+    let done: anyhow::Result<Vec<String>> = jobs.map(|values| one(connection, events, values)).collect();
     connection.execute_batch(if done.is_ok() { "commit" } else { "rollback" })?;
     done
 }
 
-fn one(connection: &Connection, values: &[Value]) -> anyhow::Result<String> {
+fn one(connection: &Connection, events: &Events, values: &[Value]) -> anyhow::Result<String> {
     let (conversation, body) = values.split_first().context("a conversation and a text")?;
     let body = &body[0];
     let id = |id: Uuid| id.as_bytes().to_vec();
@@ -90,20 +122,17 @@ fn one(connection: &Connection, values: &[Value]) -> anyhow::Result<String> {
     let head: i64 = connection
         .prepare_cached("update stream_head set seq = seq + 3 where org_id = ?1 and stream = ?2 returning seq")?
         .query_row(rusqlite::params![org, stream], |row| row.get(0))?;
-    let mut event = connection.prepare_cached(
-        "insert into event (org_id, stream, seq, id, klass, object_id, op, actor, at, changed, after)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'token:bench', ?8, ?9, json_object('body', ?10, 'sentAt', ?8))",
-    )?;
     let conversation_id: Vec<u8> = match conversation {
         Value::Blob(id) => id.clone(),
         _ => Vec::new(),
     };
-    for (back, klass, object, op, changed) in [
-        (2, "conversation", &conversation_id, "updated", "[\"messageCountIn\"]"),
-        (1, "message", &message, "created", "[]"),
-        (0, "customer", &customer, "updated", "[\"lastActivityAt\"]"),
-    ] {
-        event.execute(rusqlite::params![
+    let told = [
+        ("conversation", &conversation_id, "updated", "[\"messageCountIn\"]"),
+        ("message", &message, "created", "[]"),
+        ("customer", &customer, "updated", "[\"lastActivityAt\"]"),
+    ];
+    for ((back, sql), (klass, object, op, changed)) in [2, 1, 0].into_iter().zip(&events.0).zip(told) {
+        connection.prepare_cached(sql)?.execute(rusqlite::params![
             org,
             stream,
             head - back,
@@ -112,8 +141,7 @@ fn one(connection: &Connection, values: &[Value]) -> anyhow::Result<String> {
             object,
             op,
             now,
-            changed,
-            body
+            changed
         ])?;
     }
     Ok(connection

@@ -61,6 +61,9 @@ pub fn settings(url: &str) -> Result<(Config, Tls), StoreError> {
     url.set_query(None);
     if !rest.is_empty() {
         url.query_pairs_mut().extend_pairs(rest);
+        // A space is `+` in a form; here it would be taken for a plus.
+        let query = url.query().map(|query| query.replace('+', "%20"));
+        url.set_query(query.as_deref());
     }
     let mut config: Config = url.as_str().parse().map_err(|error: tokio_postgres::Error| {
         // The cause names the setting; what stands around it may hold the password.
@@ -173,6 +176,8 @@ mod tests {
         let (config, _) = settings("postgres://a:b%40c@h:1/d?sslmode=require&connect_timeout=3").unwrap();
         assert_eq!(config.get_password(), Some(&b"b@c"[..]));
         assert_eq!(config.get_ports(), [1]);
+        let (config, _) = settings("postgres://a@h/d?options=-c%20search_path%3Da%2Bb").unwrap();
+        assert_eq!(config.get_options(), Some("-c search_path=a+b"));
     }
 
     #[test]

@@ -24,7 +24,8 @@ use crate::store::{Dialect, Store, StoreError};
 
 /// Most that go together.
 const MOST: usize = 50;
-/// Lanes of an org on Postgres: while one commits, others work. (SQLite has one writer.)
+/// Lanes of an org on Postgres: while one commits, others work. More of them carry fewer writes each, which takes more than it gives
+/// (measured). (SQLite has one writer.)
 const LANES: usize = 2;
 
 /// The lanes of all orgs that write just now.
