@@ -272,17 +272,17 @@ impl Realtime {
 
     /// Connections, memory, and one event to all.
     async fn crowd(&self, server: &Server, measured: &mut Measured) -> anyhow::Result<Crowd> {
-        let idle = process::memory(server.pid());
+        let idle = process::memory(server.pid()).resident;
         let (sockets, took) = connect(server.address, &server.token, self.sockets).await.context(server.name)?;
         measured.accepted = self.sockets as f64 / took.as_secs_f64();
         let began = Instant::now();
         let crowd = Crowd::listen(sockets, TIMELINE, |_| server.variables(0, None), self.rounds);
         crowd.caught_up().await.context(server.name)?;
         measured.subscribed = began.elapsed();
-        measured.whole = process::memory(server.pid());
+        measured.whole = process::memory(server.pid()).resident;
         measured.each = (measured.whole.saturating_sub(idle)) as f64 / self.sockets as f64;
         measured.fan = server.fan_out(&crowd, self.sockets, self.rounds).await.context(server.name)?;
-        measured.after = process::memory(server.pid());
+        measured.after = process::memory(server.pid()).resident;
         Ok(crowd)
     }
 
