@@ -64,7 +64,7 @@ impl World {
             actor,
             _folder: folder,
         };
-        let create = "mutation($name: String!, $email: Email!) { createCustomer(input: {name: $name, email: $email}) { customer { id } errors { message } } }";
+        let create = "mutation($name: String!, $email: EmailAddress!) { createCustomer(input: {name: $name, email: $email}) { customer { id } errors { message } } }";
         for n in 0..100 {
             let variables = json!({"name": format!("Ada \"{n}\" Lovelace"), "email": format!("ada{n}@example.com")});
             let body = world.ask(create, &variables);
@@ -184,7 +184,7 @@ fn responses(criterion: &mut Criterion) {
             || Writer::new(&loaded),
             |mut writer| {
                 let done = writer.root("Query", root, &fetch.shape, Node::Json(black_box(&answer), 0));
-                assert!(done.is_ok() && writer.rows == 100);
+                assert!(done.is_ok() && writer.rows >= 100, "{} rows, {:?}", writer.rows, writer.errors);
                 writer.out
             },
             BatchSize::SmallInput,

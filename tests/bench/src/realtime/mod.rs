@@ -183,6 +183,7 @@ impl Realtime {
         let crowd = self.crowd(&server, &mut ours).await?;
         ours.print(&mut floor, self.sockets);
         self.storm(&server, crowd).await?;
+        log::analyze(&database).await?;
         self.many_events(&server).await?;
         self.catch_up(&server, &database).await?;
         drop(server);
@@ -410,6 +411,7 @@ impl Realtime {
             let input = json!({"body": "missed", "channel": "CHAT", "direction": "IN", "conversation": {"connect": {"externalId": "s0"}}});
             server.ask(CREATE_MANY, json!({"i": vec![input; 1_000]})).await?;
         }
+        log::analyze(database).await?;
         let began = Instant::now();
         let crowd = Crowd::listen(
             vec![Socket::open(server.address, &server.token).await?],
