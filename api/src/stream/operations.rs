@@ -1,12 +1,14 @@
 //! The operations under way on one connection.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use futures_util::stream::{AbortHandle, Abortable, BoxStream, SelectAll};
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use klio_entities::klass::Actor;
 use klio_schema::execute::{Allow, Request};
 
@@ -71,10 +73,40 @@ impl Pace {
 pub struct Operations {
     app: Arc<App>,
     way: &'static str,
-    running: SelectAll<Abortable<BoxStream<'static, (Key, Said)>>>,
+    /// Most connections have one operation: it is polled as it is. What comes beside it shares a set, which costs each message a little.
+    first: Option<Abortable<Running>>,
+    others: SelectAll<Abortable<Running>>,
+    /// Whose turn it is to be asked first: neither starves the other.
+    turn: bool,
     aborts: HashMap<Key, AbortHandle>,
     /// Those that end by themselves: queries and mutations, and what is not known yet. The gateway's end waits for them.
     ending: HashSet<Key>,
+}
+
+/// An operation, and what it says.
+struct Running {
+    key: Key,
+    state: State,
+}
+
+/// What is begun lies in a box of its own, which is gone once it has begun: it is larger than what a subscription keeps.
+enum State {
+    Begins(BoxFuture<'static, BoxStream<'static, Said>>),
+    Says(BoxStream<'static, Said>),
+}
+
+impl Stream for Running {
+    type Item = (Key, Said);
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<(Key, Said)>> {
+        let this = &mut *self;
+        loop {
+            match &mut this.state {
+                State::Begins(operation) => this.state = State::Says(ready!(operation.poll_unpin(cx))),
+                State::Says(stream) => return stream.poll_next_unpin(cx).map(|said| Some((this.key, said?))),
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for Operations {
@@ -91,7 +123,9 @@ impl Operations {
         Self {
             app,
             way,
-            running: SelectAll::new(),
+            first: None,
+            others: SelectAll::new(),
+            turn: false,
             aborts: HashMap::new(),
             ending: HashSet::new(),
         }
@@ -99,16 +133,22 @@ impl Operations {
 
     /// Starts one.
     pub fn start(&mut self, key: Key, actor: Arc<Actor>, request: Request, allow: Allow) {
-        // In a box of its own, which is gone once a subscription has begun: 3 KB that a socket would keep for as long as it listens.
-        let operation = operation(self.app.clone(), actor, self.way, request, allow).boxed();
-        self.add(key, operation.flatten_stream().boxed());
+        let operation = operation(self.app.clone(), actor, self.way, request, allow);
+        self.run(key, State::Begins(operation.boxed()));
     }
 
     /// Takes in one that was started elsewhere.
     pub fn add(&mut self, key: Key, operation: BoxStream<'static, Said>) {
+        self.run(key, State::Says(operation));
+    }
+
+    fn run(&mut self, key: Key, state: State) {
         let (abort, registration) = AbortHandle::new_pair();
-        let operation = operation.map(move |said| (key, said)).boxed();
-        self.running.push(Abortable::new(operation, registration));
+        let running = Abortable::new(Running { key, state }, registration);
+        match &self.first {
+            None => self.first = Some(running),
+            Some(_) => self.others.push(running),
+        }
         self.aborts.insert(key, abort);
         self.ending.insert(key);
         self.app.metrics.operations.inc();
@@ -128,7 +168,8 @@ impl Operations {
             abort.abort();
         }
         self.ending.clear();
-        self.running = SelectAll::new();
+        self.first = None;
+        self.others = SelectAll::new();
     }
 
     /// How many are under way.
@@ -146,22 +187,42 @@ impl Operations {
         !self.ending.is_empty()
     }
 
-    /// What one of them says. Never ready with `None`; [`Said::Lasts`] is for the operations themselves and is not told.
+    /// What one of them says; [`Said::Lasts`] is for the operations themselves and is not told.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Key, Said)> {
         loop {
-            match self.running.poll_next_unpin(cx) {
-                Poll::Ready(Some((key, Said::Lasts))) => {
+            let Poll::Ready((key, said)) = self.poll_any(cx) else {
+                return Poll::Pending;
+            };
+            match said {
+                Said::Lasts => {
                     self.ending.remove(&key);
+                    continue;
                 }
-                Poll::Ready(Some((key, said))) => {
-                    if matches!(said, Said::Done | Said::Failed(_)) {
-                        self.forget(key);
-                    }
-                    return Poll::Ready((key, said));
+                Said::Done | Said::Failed(_) => {
+                    self.forget(key);
                 }
-                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+                Said::Next(_) => {}
+            }
+            return Poll::Ready((key, said));
+        }
+    }
+
+    fn poll_any(&mut self, cx: &mut Context<'_>) -> Poll<(Key, Said)> {
+        self.turn = !self.turn;
+        for of_first in [self.turn, !self.turn] {
+            let polled = match (&mut self.first, of_first) {
+                (Some(first), true) => first.poll_next_unpin(cx),
+                (None, true) => continue,
+                (_, false) => self.others.poll_next_unpin(cx),
+            };
+            match polled {
+                Poll::Ready(Some(said)) => return Poll::Ready(said),
+                // It has ended, and who comes next takes its place.
+                Poll::Ready(None) if of_first => self.first = None,
+                Poll::Ready(None) | Poll::Pending => {}
             }
         }
+        Poll::Pending
     }
 
     fn forget(&mut self, key: Key) -> Option<AbortHandle> {

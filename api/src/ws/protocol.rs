@@ -262,19 +262,20 @@ pub fn token_of(payload: &Map<String, Value>) -> Option<&str> {
 
 /// A message with an id; `payload` is JSON already.
 fn message(kind: &str, id: &str, payload: Option<&[u8]>) -> String {
-    let mut text = String::with_capacity(payload.map_or(0, <[u8]>::len) + id.len() + 48);
-    text.push_str(r#"{"id":"#);
-    text.push_str(&Value::from(id).to_string());
-    text.push_str(r#","type":""#);
-    text.push_str(kind);
-    text.push('"');
+    let mut text = Vec::with_capacity(payload.map_or(0, <[u8]>::len) + id.len() + 48);
+    text.extend_from_slice(br#"{"id":"#);
+    // Writing into memory cannot fail, and a string has no form that JSON lacks.
+    let _ = serde_json::to_writer(&mut text, id);
+    text.extend_from_slice(br#","type":""#);
+    text.extend_from_slice(kind.as_bytes());
+    text.push(b'"');
     if let Some(payload) = payload {
-        text.push_str(r#","payload":"#);
-        // Responses are made from strings; a broken one would still leave as text.
-        text.push_str(&String::from_utf8_lossy(payload));
+        text.extend_from_slice(br#","payload":"#);
+        text.extend_from_slice(payload);
     }
-    text.push('}');
-    text
+    text.push(b'}');
+    // Responses are made from strings; a broken one would still leave as text.
+    String::from_utf8(text).unwrap_or_else(|broken| String::from_utf8_lossy(broken.as_bytes()).into_owned())
 }
 
 fn refusal(why: &str) -> Vec<u8> {
