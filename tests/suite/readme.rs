@@ -278,6 +278,23 @@ async fn each_command_prints_what_the_page_says() {
         .expect("the page is true");
 }
 
+/// `cargo run` means `klio`, whatever else in the workspace may be run: one package names what is run by default, and none but one.
+#[test]
+fn the_first_command_runs_klio() {
+    let begins = section(&readme(), "Two commands", "A first query").contains("cargo run --release -- demo");
+    assert!(begins, "the page begins with it");
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(folder().join(".."))
+        .output()
+        .expect("cargo runs");
+    let told: Json = serde_json::from_slice(&output.stdout).expect("JSON");
+    let packages = told["packages"].as_array().expect("packages");
+    let default: Vec<&str> = packages.iter().filter_map(|package| package["default_run"].as_str()).collect();
+    assert_eq!(default, ["klio"]);
+}
+
 /// The way to PostgreSQL, up to a gateway that answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_way_to_postgresql_is_as_it_says() {
