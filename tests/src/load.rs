@@ -131,7 +131,8 @@ impl Load {
         Self {
             history,
             token,
-            url: writers_at.to_owned(),
+            // At the gateway itself: a balancer may still hold its nodes for lost.
+            url: gateway.url.clone(),
             stop,
             writers,
             subscribers,
