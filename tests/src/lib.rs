@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 pub mod cases;
+pub mod changes;
 pub mod history;
 pub mod listen;
 pub mod load;

@@ -1,43 +1,15 @@
 //! Events are not kept for ever: a cursor below those that are kept gets `RESYNC` with the reason, and goes on from there; one that had
 //! heard all misses nothing.
 
-use std::time::Duration;
-
 use chrono::Utc;
-use futures_util::StreamExt;
-use klio_client::{Client, Subscription};
+use klio_client::Client;
+use klio_tests::changes::{change, create, next};
 use klio_tests::{Product, on_each_database};
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 on_each_database!(a_cursor_below_what_is_kept_is_told_so);
 
 const LIVE: &str = "subscription { customerChanged { change cursor reason customer { name } } }";
-const CREATE: &str = "mutation ($n: String!) { createCustomer(input: {name: $n}) { cursor customer { id } errors { message } } }";
-
-async fn next(changes: &mut Subscription) -> Json {
-    let next = tokio::time::timeout(Duration::from_secs(60), changes.next())
-        .await
-        .expect("in time");
-    let data = next.expect("it goes on").expect("a message");
-    data.as_object().and_then(|it| it.values().next()).cloned().unwrap_or_default()
-}
-
-/// The next message of another kind than `CAUGHT_UP`.
-async fn change(changes: &mut Subscription) -> Json {
-    loop {
-        let message = next(changes).await;
-        if message["change"] != "CAUGHT_UP" {
-            return message;
-        }
-    }
-}
-
-async fn create(client: &Client, name: &str) -> String {
-    let data = client.query(CREATE, json!({ "n": name })).await.expect("a payload");
-    let payload = &data["createCustomer"];
-    assert_eq!(payload["errors"], json!([]), "{payload}");
-    payload["cursor"].as_str().expect("a cursor").to_owned()
-}
 
 async fn a_cursor_below_what_is_kept_is_told_so(mut product: Product) {
     let client = Client::new(&product.url, &product.token);

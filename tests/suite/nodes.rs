@@ -250,7 +250,7 @@ async fn silence(redis: Option<&Server>, withdraw: impl AsyncFn(&Product, &str))
         let began = Instant::now();
         let heard = futures_util::future::join_all(listening.into_iter().map(async |(way, mut listener)| {
             let mut last = Duration::ZERO;
-            while listener.within(Duration::from_secs(20)).await.is_some() {
+            while listener.within(Duration::from_secs(5)).await.is_some() {
                 last = began.elapsed();
             }
             let why = listener.ended.unwrap_or_else(|| panic!("{way:?} is open still"));

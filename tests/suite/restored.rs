@@ -2,10 +2,10 @@
 //! instead; what is written from then on is heard.
 
 use std::path::Path;
-use std::time::Duration;
 
 use futures_util::StreamExt;
-use klio_client::{Client, Subscription};
+use klio_client::Client;
+use klio_tests::changes::{CREATE, change, create, next};
 use klio_tests::load::{SETS, retry};
 use klio_tests::processes::{Gateway, Postgres};
 use klio_tests::{Backend, new_database};
@@ -14,7 +14,6 @@ use serde_json::{Value as Json, json};
 
 const FEED: &str = "subscription { customerChanged { change cursor reason customer { name } } }";
 const STREAM: &str = "subscription ($id: ID!) { customerChanged(id: $id) { change cursor reason customer { name } } }";
-const CREATE: &str = "mutation ($n: String!) { createCustomer(input: {name: $n}) { customer { id } cursor errors { message } } }";
 const RENAME: &str = "mutation ($id: ID!, $n: String!) { updateCustomer(id: $id, set: {name: $n}) { cursor errors { message } } }";
 
 /// The database, to be kept and put back while no gateway runs.
@@ -153,31 +152,6 @@ async fn a_backup_is_put_back_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_is_put_back_postgres() {
     a_backup_is_put_back(Backend::Postgres).await;
-}
-
-async fn next(changes: &mut Subscription) -> Json {
-    let next = tokio::time::timeout(Duration::from_secs(60), changes.next())
-        .await
-        .expect("in time");
-    let data = next.expect("it goes on").expect("a message");
-    data.as_object().and_then(|it| it.values().next()).cloned().unwrap_or_default()
-}
-
-/// The next message of another kind than `CAUGHT_UP`.
-async fn change(changes: &mut Subscription) -> Json {
-    loop {
-        let message = next(changes).await;
-        if message["change"] != "CAUGHT_UP" {
-            return message;
-        }
-    }
-}
-
-async fn create(client: &Client, name: &str) -> String {
-    let data = client.query(CREATE, json!({ "n": name })).await.expect("a payload");
-    let payload = &data["createCustomer"];
-    assert_eq!(payload["errors"], json!([]), "{payload}");
-    payload["cursor"].as_str().expect("a cursor").to_owned()
 }
 
 /// As it is after a recovery from a base backup: whoever held on through it is told, and whoever comes later.
